@@ -1,0 +1,135 @@
+"""Read row tables and answer tables: the columns that stages exchange.
+
+A row table has `id`, one `field.<name>` per input field (never null, "" = missing), `target` and
+`answer.<who>` for recorded answers. An answer table has `ANSWER_SCHEMA`. Nothing here changes a table in place.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from offramp.errors import DataError
+
+FIELD = "field."
+ANSWER = "answer."
+
+ANSWER_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string()),
+        pa.field("confidence", pa.float64()),
+        pa.field("latency_s", pa.float64()),
+        pa.field("error", pa.string()),
+    ]
+)
+
+
+def fields(table: pa.Table) -> list[str]:
+    """Return the names of the input fields in order."""
+    return [name.removeprefix(FIELD) for name in table.column_names if name.startswith(FIELD)]
+
+
+def answerers(table: pa.Table) -> list[str]:
+    """Return who has recorded answers in the table."""
+    return [name.removeprefix(ANSWER) for name in table.column_names if name.startswith(ANSWER)]
+
+
+def _column(table: pa.Table, name: str) -> list[str | None]:
+    if name not in table.column_names:
+        raise DataError(f"column `{name}` was asked for; the table has {table.column_names!r}")
+    values: list[str | None] = table.column(name).to_pylist()
+    return values
+
+
+def field(table: pa.Table, name: str) -> list[str]:
+    """Return one input field; missing values are ""."""
+    return [value or "" for value in _column(table, FIELD + name)]
+
+
+def texts(table: pa.Table) -> list[str]:
+    """Return all fields of each row joined by newlines, empty ones left out."""
+    columns = [field(table, name) for name in fields(table)]
+    return ["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
+
+
+def ids(table: pa.Table) -> list[str]:
+    """Return row ids."""
+    values: list[str] = table.column("id").to_pylist()
+    return values
+
+
+def targets(table: pa.Table) -> list[str]:
+    """Return the wanted labels.
+
+    Raises:
+        DataError: a row has none.
+    """
+    column = table.column("target")
+    if column.null_count:
+        raise DataError(
+            f"a label was expected in every row; {column.null_count} of {len(column)} rows have none"
+        )
+    values: list[str] = column.to_pylist()
+    return values
+
+
+def answers(table: pa.Table, who: str) -> list[str | None]:
+    """Return the recorded answers of `who`, `None` where there is none."""
+    return _column(table, ANSWER + who)
+
+
+def groups(table: pa.Table) -> list[str | None]:
+    """Return the group of each row, `None` where rows stand alone."""
+    return _column(table, "group") if "group" in table.column_names else [None] * table.num_rows
+
+
+def weights(table: pa.Table) -> np.ndarray | None:
+    """Return multiplicity weights, float64 (n,), or `None` when every row counts once."""
+    return table.column("weight").to_numpy().astype(np.float64) if "weight" in table.column_names else None
+
+
+def take(table: pa.Table, wanted: Sequence[str]) -> pa.Table:
+    """Return the rows with these ids, in this order.
+
+    Raises:
+        DataError: an id is not in the table.
+    """
+    found = pc.index_in(pa.array(wanted, pa.string()), value_set=table.column("id"))
+    if found.null_count:
+        missing = [w for w, i in zip(wanted, found.to_pylist(), strict=True) if i is None]
+        raise DataError(f"{len(missing)} row ids are not in the table, the first is {missing[0]!r}")
+    return table.take(found)
+
+
+def path_of(label: str, separator: str = " > ") -> tuple[str, ...]:
+    """Split a taxonomy label at the exact separator into its levels; ingest wrote it in that form."""
+    return tuple(label.split(separator))
+
+
+def label_of(path: Sequence[str], separator: str = " > ") -> str:
+    """Join levels into a label, the inverse of `path_of`."""
+    return separator.join(path)
+
+
+def answer_table(
+    row_ids: Sequence[str],
+    labels: Sequence[str | None],
+    *,
+    confidence: Sequence[float] | np.ndarray | None = None,
+    latency_s: Sequence[float | None] | None = None,
+    error: Sequence[str | None] | None = None,
+) -> pa.Table:
+    """Build an answer table; columns that are not given are null."""
+    n = len(row_ids)
+    return pa.table(
+        {
+            "id": pa.array(row_ids, pa.string()),
+            "text": pa.array(labels, pa.string()),
+            "confidence": pa.array(confidence if confidence is not None else [None] * n, pa.float64()),
+            "latency_s": pa.array(latency_s if latency_s is not None else [None] * n, pa.float64()),
+            "error": pa.array(error if error is not None else [None] * n, pa.string()),
+        },
+        schema=ANSWER_SCHEMA,
+    )
