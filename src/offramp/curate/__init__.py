@@ -1,0 +1,232 @@
+"""Turn raw rows into a dataset that can be trusted: decisions in a ledger, rows in splits, raw data untouched.
+
+`curate` runs one detector after the other, each on the view that the earlier ones left, and writes every decision
+down. Its invariant, checked on each run: rows in = kept + removed + merged + quarantined. Two rules protect the proof:
+no row is taken out because the incumbent failed on it, and the holdout is fixed before anything looks for strange
+rows. Inputs are cleaned by the same pure function that serving runs.
+"""
+
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate import answers, clean, duplicates, labels, ledger, neighbours, outliers
+from offramp.curate.certificate import certify
+from offramp.curate.clean import clean_text
+from offramp.curate.ledger import Line, apply, drop
+from offramp.curate.neighbours import Embedder, Thresholds
+from offramp.curate.notes import notes
+from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, TaskLike
+from offramp.curate.split import Item, Placed, split
+from offramp.errors import ConfigError, DataError
+from offramp.types import Progress, silent
+
+__all__ = [
+    "RULES",
+    "SPLIT_SCHEMA",
+    "Certificate",
+    "CurateSettings",
+    "Curated",
+    "Thresholds",
+    "apply",
+    "clean_text",
+    "curate",
+    "drop",
+]
+
+RULES = (
+    answers.EMPTY_INPUT,
+    clean.RULE,
+    labels.FORM,
+    answers.EMPTY,
+    answers.TRUNCATED,
+    answers.REFUSED,
+    labels.TYPO,
+    labels.UNKNOWN,
+    duplicates.LEAK,
+    duplicates.EXACT,
+    duplicates.CONFLICT,
+    neighbours.NEAR,
+    outliers.RULE,
+)
+"""Every rule, in the order they run; names for `CurateSettings.undo`."""
+
+
+class _Run:
+    """The rows so far, seen through the lines so far."""
+
+    def __init__(self, raw: pa.Table, settings: CurateSettings, seed: int) -> None:
+        self.raw = raw
+        self.view = raw
+        self.settings = settings
+        self.seed = seed
+        self.lines: list[Line] = []
+        self.held = {
+            row for row, rank in zip(row_tables.ids(raw), duplicates.pin_ranks(raw), strict=True) if rank == 2
+        }
+
+    def decide(self, lines: list[Line]) -> None:
+        """Take lines into the ledger, but for undone rules, rows to keep and the user's own holdout."""
+        accepted = [line for line in lines if line.rule not in self.settings.undo and self._may(line)]
+        self.view = apply(self.view, ledger.table(accepted))
+        self.lines += accepted
+
+    def _may(self, line: Line) -> bool:
+        # Cleaning and the form of a label are the same at serving and say nothing about the answer.
+        if line.rule in (clean.RULE, labels.FORM):
+            return True
+        # A holdout row without any label cannot be scored; every other one stays, whatever a rule thinks of it.
+        if line.row in self.held:
+            return line.rule == answers.EMPTY
+        return line.row not in self.settings.keep
+
+    def weights(self) -> dict[str, int]:
+        """Return how many raw rows each row of the view stands for."""
+        return ledger.weights(row_tables.ids(self.view), ledger.table(self.lines))
+
+
+def curate(
+    rows: pa.Table,
+    *,
+    task: TaskLike,
+    settings: CurateSettings | None = None,
+    embedder: Embedder,
+    seed: int = 0,
+    progress: Progress = silent,
+) -> Curated:
+    """Find what is wrong with the rows, decide, and split what stays; `seed` decides the split.
+
+    Raises:
+        DataError: no row is left, or all rows have one label.
+        ConfigError: `settings` names an unknown rule or row.
+    """
+    settings = settings or CurateSettings()
+    _check(rows, settings)
+    run = _Run(rows, settings, seed)
+    boilerplate = _clean(run, progress)
+    _judge_labels(run, task)
+    _need_labels(run)
+    progress("finding duplicates", 0, 1)
+    run.decide(duplicates.find_leaks(run.view))
+    run.decide(duplicates.find_exact(run.view))
+    run.decide(duplicates.find_conflicts(run.view, run.weights()))
+    _need_labels(run)
+    vectors, placed = _near_and_split(run, embedder, progress)
+    written = ledger.table(run.lines)
+    splits = _splits(run, placed)
+    counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
+    known = tuple(sorted(task.labels)) or _label_set(run.view, splits)
+    certificate = certify(run.view, splits, vectors, settings)
+    counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
+    said = notes(run.view, certificate, counts, from_incumbent=task.target_is_incumbent)
+    return Curated(written, splits, known, boilerplate, counts, certificate, said)
+
+
+def _check(rows: pa.Table, settings: CurateSettings) -> None:
+    unknown = sorted(set(settings.undo) - set(RULES))
+    if unknown:
+        raise ConfigError(f"rules {unknown!r} were to be undone; known are {', '.join(RULES)}")
+    ids = row_tables.ids(rows)
+    if len(set(ids)) < len(ids):
+        repeated = len(ids) - len(set(ids))
+        raise DataError(
+            f"the ids of rows must be unique; {repeated} repeat. Read the data with `offramp ingest`"
+        )
+    lost = sorted(set(settings.keep) - set(ids))
+    if lost:
+        raise ConfigError(
+            f"rows were to be kept that do not exist, the first is {lost[0]!r}; use the ids of the rows"
+        )
+
+
+def _clean(run: _Run, progress: Progress) -> tuple[str, ...]:
+    progress("cleaning inputs", 0, 1)
+    learn_from = run.raw.filter(
+        pa.array([row not in run.held for row in row_tables.ids(run.raw)], pa.bool_())
+    )
+    undone = clean.RULE in run.settings.undo
+    boilerplate = (
+        () if undone else clean.learn_boilerplate(learn_from, min_ratio=run.settings.boilerplate_ratio)
+    )
+    run.decide(clean.find(run.view, boilerplate))
+    run.decide(answers.find_empty_inputs(run.view))
+    progress("cleaning inputs", 1, 1)
+    return boilerplate
+
+
+def _judge_labels(run: _Run, task: TaskLike) -> None:
+    from_incumbent = task.target_is_incumbent
+    present = [label for label in run.view.column("target").to_pylist() if label]
+    forms = labels.learn_forms(present, separator=task.separator, given=task.labels)
+    run.decide(labels.find_forms(run.view, forms))
+    run.decide(answers.find(run.view, from_incumbent=from_incumbent, labels=task.labels))
+    run.decide(labels.find_typos(run.view, labels=task.labels))
+    run.decide(labels.find_unknown(run.view, task.labels))
+
+
+def _need_labels(run: _Run) -> None:
+    """Refuse what nothing can be learned from; the user's own holdout does not count."""
+    pairs = zip(row_tables.ids(run.view), run.view.column("target").to_pylist(), strict=True)
+    left = [label for row, label in pairs if row not in run.held and label]
+    if not left:
+        rules = Counter(line.rule for line in run.lines if line.action != "edit").most_common(3)
+        reasons = ", ".join(f"{rule} {count}" for rule, count in rules) or "no row has a label"
+        raise DataError(f"labelled rows to learn from were expected; every row was taken out ({reasons})")
+    if len(set(left)) == 1:
+        raise DataError(f"at least two different labels were expected; all {len(left)} rows have {left[0]!r}")
+
+
+def _near_and_split(
+    run: _Run, embedder: Embedder, progress: Progress
+) -> tuple[np.ndarray, dict[str, Placed]]:
+    """Merge near-identical rows, split by families, then judge strange rows outside the holdout."""
+    near = run.settings.near
+    progress("embedding rows", 0, run.view.num_rows)
+    vectors = np.asarray(embedder.encode(row_tables.texts(run.view)), np.float32)
+    progress("embedding rows", run.view.num_rows, run.view.num_rows)
+    start, ids = run.view, row_tables.ids(run.view)
+    around = neighbours.survey(row_tables.texts(start), vectors, thresholds=near, progress=progress)
+    run.decide(neighbours.find_near_leaks(start, around.pairs, near))
+    run.decide(neighbours.find_near(start, around.pairs, near, gone=set(ids) - set(row_tables.ids(run.view))))
+    _need_labels(run)
+    alive = set(row_tables.ids(run.view))
+    family = neighbours.family_pairs(around.pairs, near)
+    placed = _place(
+        run, [(ids[a], ids[b]) for a, b, _, _ in family.rows() if ids[a] in alive and ids[b] in alive]
+    )
+    run.decide(
+        outliers.find(start, around, [row in placed and placed[row].split != "holdout" for row in ids])
+    )
+    where = {row: position for position, row in enumerate(ids)}
+    return vectors[[where[row] for row in row_tables.ids(run.view)]], placed
+
+
+def _place(run: _Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
+    view, settings = run.view, run.settings
+    columns = (row_tables.ids(view), row_tables.targets(view), row_tables.groups(view), duplicates.pins(view))
+    items = [Item(*parts) for parts in zip(*columns, strict=True)]
+    return split(
+        items,
+        links,
+        validation_ratio=settings.validation_ratio,
+        holdout_ratio=settings.holdout_ratio,
+        seed=run.seed,
+    )
+
+
+def _splits(run: _Run, placed: dict[str, Placed]) -> pa.Table:
+    ids, weights = row_tables.ids(run.view), run.weights()
+    columns = {
+        "id": ids,
+        "split": [placed[row].split for row in ids],
+        "family": [placed[row].family for row in ids],
+        "weight": [weights[row] for row in ids],
+    }
+    return pa.table(columns, schema=SPLIT_SCHEMA)
+
+
+def _label_set(view: pa.Table, splits: pa.Table) -> tuple[str, ...]:
+    pairs = zip(row_tables.targets(view), splits.column("split").to_pylist(), strict=True)
+    return tuple(sorted({label for label, name in pairs if name != "holdout"}))

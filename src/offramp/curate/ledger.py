@@ -1,0 +1,178 @@
+"""The ledger: one line per decision about a row, and the view that raw rows and ledger make together.
+
+Raw rows are never rewritten. `apply(rows, ledger)` gives the view; taking lines out with `drop` takes the decision
+back, and with no lines left the view is the raw rows, byte for byte. The trap is an edit on top of an edit: dropping
+the first one drops the later ones on the same field too, because they were made on a text that is no longer there.
+"""
+
+import dataclasses
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from offramp.errors import MismatchError
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("version", pa.int64(), nullable=False),
+        pa.field("params", pa.string(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),
+        pa.field("field", pa.string()),
+        pa.field("before", pa.string()),
+        pa.field("after", pa.string()),
+        pa.field("who", pa.string(), nullable=False),
+    ]
+)
+"""Columns of a ledger table; `params` and `evidence` are JSON objects."""
+
+TAKES_OUT = {"remove": "removed", "merge": "merged", "quarantine": "quarantined"}
+"""Actions that take a row out of the view, and what the row is called then."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """One decision about one row."""
+
+    row: str
+    """Row id."""
+    action: str
+    """`remove`, `merge`, `quarantine` or `edit`."""
+    rule: str
+    """Which rule decided."""
+    evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """What the rule saw: score, nearest row, span."""
+    params: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    """The rule's thresholds."""
+    field: str | None = None
+    """Column that an edit changes."""
+    before: str | None = None
+    """The column's text before an edit."""
+    after: str | None = None
+    """The column's text after an edit."""
+    version: int = 1
+    """Version of the rule."""
+    who: str = "rule"
+    """Who decided: a rule, a person, a model."""
+
+
+def table(lines: Sequence[Line]) -> pa.Table:
+    """Write lines as a ledger table, in order."""
+    names = SCHEMA.names
+    columns: dict[str, list[Any]] = {name: [getattr(line, name) for line in lines] for name in names}
+    for name in ("params", "evidence"):
+        columns[name] = [json.dumps(value, sort_keys=True, ensure_ascii=False) for value in columns[name]]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def apply(rows: pa.Table, ledger: pa.Table) -> pa.Table:
+    """Return the view: rows that are still in, in their order, with edits made.
+
+    Raises:
+        MismatchError: the ledger was made for other rows, or an edit for another text.
+    """
+    if not ledger.num_rows:
+        return rows
+    unknown = pc.invert(pc.is_in(ledger.column("row"), value_set=rows.column("id")))
+    if pc.any(unknown).as_py():
+        first = ledger.column("row").filter(unknown)[0].as_py()
+        raise MismatchError(
+            f"the ledger speaks of row {first!r}, which is not in these rows; use the rows it was made for"
+        )
+    takes_out = pc.is_in(ledger.column("action"), value_set=pa.array(list(TAKES_OUT)))
+    out = ledger.column("row").filter(takes_out)
+    edited = _edit(rows, ledger.filter(pc.equal(ledger.column("action"), "edit")))
+    return edited.filter(pc.invert(pc.is_in(edited.column("id"), value_set=out)))
+
+
+def _edit(rows: pa.Table, edits: pa.Table) -> pa.Table:
+    if not edits.num_rows:
+        return rows
+    position = {row: i for i, row in enumerate(rows.column("id").to_pylist())}
+    changed: dict[str, list[str | None]] = {}
+    names = ("row", "field", "before", "after", "rule")
+    for row, name, before, after, rule in zip(*(edits.column(n).to_pylist() for n in names), strict=True):
+        values = changed.setdefault(name, rows.column(name).to_pylist())
+        if values[position[row]] != before:
+            raise MismatchError(
+                f"rule {rule!r} edited {name!r} of row {row!r} from {str(before)[:80]!r}; "
+                f"found {str(values[position[row]])[:80]!r}. Take lines back with `drop`, or curate again"
+            )
+        values[position[row]] = after
+    for name, values in changed.items():
+        where = rows.column_names.index(name)
+        rows = rows.set_column(
+            where, rows.schema.field(where), pa.array(values, rows.schema.field(where).type)
+        )
+    return rows
+
+
+def drop(ledger: pa.Table, *, rules: Iterable[str] = (), rows: Iterable[str] = ()) -> pa.Table:
+    """Take decisions back: all lines of these rules and of these rows, and later edits built on a dropped edit."""
+    gone_rules, gone_rows = set(rules), set(rows)
+    broken: set[tuple[str, str]] = set()
+    keep: list[bool] = []
+    names = ("row", "action", "rule", "field")
+    for row, action, rule, name in zip(*(ledger.column(n).to_pylist() for n in names), strict=True):
+        goes = rule in gone_rules or row in gone_rows or (action == "edit" and (row, name) in broken)
+        if goes and action == "edit":
+            broken.add((row, name))
+        keep.append(not goes)
+    return ledger.filter(pa.array(keep, pa.bool_()))
+
+
+def weights(ids: Sequence[str], ledger: pa.Table) -> dict[str, int]:
+    """Return how many raw rows each of these rows stands for: itself and all that were merged into it, also in turn."""
+    into = merges(ledger)
+    count = dict.fromkeys(ids, 1)
+    for row in into:
+        end = _end(row, into)
+        if end in count:
+            count[end] += 1
+    return count
+
+
+def merges(ledger: pa.Table) -> dict[str, str]:
+    """Return, for each merged row, the row it was merged into."""
+    merged = ledger.filter(pc.equal(ledger.column("action"), "merge"))
+    evidence = (json.loads(text)["into"] for text in merged.column("evidence").to_pylist())
+    return dict(zip(merged.column("row").to_pylist(), evidence, strict=True))
+
+
+def _end(row: str, into: dict[str, str]) -> str:
+    while row in into:
+        row = into[row]
+    return row
+
+
+def counts(rows: int, kept: int, ledger: pa.Table) -> dict[str, int]:
+    """Count rows by fate and check that they add up: in = kept + removed + merged + quarantined.
+
+    Raises:
+        MismatchError: they do not, or a row was taken out twice.
+    """
+    found = {"in": rows, "kept": kept} | dict.fromkeys(TAKES_OUT.values(), 0)
+    actions, ids = ledger.column("action").to_pylist(), ledger.column("row").to_pylist()
+    out = [row for row, action in zip(ids, actions, strict=True) if action in TAKES_OUT]
+    for action, fate in TAKES_OUT.items():
+        found[fate] = actions.count(action)
+    found["edited"] = len({row for row, action in zip(ids, actions, strict=True) if action == "edit"})
+    if len(out) != len(set(out)) or rows != kept + len(out):
+        raise MismatchError(
+            f"{rows} rows came in; found {kept} kept and {len(out)} taken out ({len(set(out))} different). "
+            "This is a fault of a rule: run again with `undo` for the rule that was last added"
+        )
+    return found
+
+
+def by_rule(ledger: pa.Table) -> dict[str, int]:
+    """Return how many lines each rule wrote, by name."""
+    found = pc.value_counts(ledger.column("rule"))
+    pairs = ((item["values"].as_py(), item["counts"].as_py()) for item in found)
+    return dict(sorted(pairs))

@@ -1,0 +1,102 @@
+"""What a user may set about curation, and what curation gives back."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+from pydantic import Field
+
+from offramp.curate.neighbours import Thresholds
+from offramp.types import Frozen
+
+SPLIT_SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("split", pa.string(), nullable=False),
+        pa.field("family", pa.string(), nullable=False),
+        pa.field("weight", pa.int64(), nullable=False),
+    ]
+)
+"""One line per kept row."""
+
+
+class TaskLike(Protocol):
+    """The part of a task that curation reads; `offramp.types.Task` is one."""
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The given label set, or empty: then it is learned."""
+
+    @property
+    def separator(self) -> str:
+        """Between levels of a label."""
+
+    @property
+    def target_is_incumbent(self) -> bool:
+        """True when the labels are the incumbent's own answers."""
+
+
+class CurateSettings(Frozen):
+    """Settings of one curation run."""
+
+    validation_ratio: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the unpinned rows for validation."""
+    holdout_ratio: float = Field(default=0.1, ge=0, le=0.5)
+    """Share of the unpinned rows for the holdout."""
+    boilerplate_ratio: float = Field(default=0.02, gt=0, le=1)
+    """A sentence in more than this share of the rows is boilerplate, unless it tells the label."""
+    near: Thresholds = Thresholds()
+    """When two rows count as near-duplicates."""
+    undo: tuple[str, ...] = ()
+    """Rules not to run."""
+    keep: tuple[str, ...] = ()
+    """Row ids that no rule may take out or relabel."""
+
+
+class Certificate(Frozen):
+    """How well the splits are separated, measured after splitting."""
+
+    rows: Mapping[str, int]
+    """Rows per split."""
+    families: int
+    """Components that hold more than one row."""
+    largest_family: int
+    """Rows of the largest one."""
+    straddling: int
+    """Unpinned families in more than one split; 0 by construction, checked."""
+    largest_cosine: float
+    """Largest cosine between a validation or holdout row and a row of another split."""
+    largest_likeness: float
+    """Largest share of common pieces between such a row and its five nearest rows of another split."""
+    near_pairs: int
+    """Pairs across splits that are near enough to be one family; only pins can leave any."""
+    unseen_labels: tuple[str, ...]
+    """Labels of validation or holdout rows that no train row has."""
+
+
+@dataclass(frozen=True)
+class Curated:
+    """A curated dataset: decisions, places, and what was learned on the way."""
+
+    ledger: pa.Table
+    """Every decision, `offramp.curate.ledger.SCHEMA`."""
+    splits: pa.Table
+    """`id`, `split`, `family`, `weight` of each kept row, in the rows' order."""
+    labels: tuple[str, ...]
+    """The label set: the given one, or the labels of the kept rows outside the holdout; sorted."""
+    boilerplate: tuple[str, ...]
+    """For `clean_text` at serving: normal forms of the sentences that were taken out."""
+    counts: Mapping[str, int]
+    """Rows by fate (`in`, `kept`, `removed`, `merged`, `quarantined`, `edited`), by split, and lines by rule."""
+    certificate: Certificate
+    """How well the splits are separated."""
+    notes: tuple[str, ...]
+    """What a person should know."""
+
+    def details(self) -> dict[str, Any]:
+        """Return the facts that belong into a dataset's record, as JSON values."""
+        return {
+            "boilerplate": list(self.boilerplate),
+            "certificate": self.certificate.model_dump(mode="json"),
+        }

@@ -1,0 +1,107 @@
+"""Turn one OpenAI chat call into a flat row: prompt, answer, usage, time, and the caller's own metadata.
+
+Three shapes are known: `{"request": …, "response": …}`, `{"messages": […]}` whose last message is the answer
+(fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. The whole conversation stays in `messages`;
+`prompt` is the last user message, because that is what varies from call to call.
+"""
+
+import json
+from typing import Any
+
+_ANSWER_KEYS = ("completion", "output", "response", "answer", "choices")
+_META_KEYS = ("metadata", "meta", "tags", "extra", "labels")
+_RENAMED = {
+    "latency": "latency_s",
+    "duration_s": "latency_s",
+    "cost": "cost_usd",
+    "prompt_tokens": "input_tokens",
+    "completion_tokens": "output_tokens",
+    "created": "time",
+    "timestamp": "time",
+    "created_at": "time",
+}
+
+
+def is_chat(item: dict[str, Any]) -> bool:
+    """Tell a chat call from a plain row."""
+    request = item.get("request")
+    return isinstance(item.get("messages"), list) or (isinstance(request, dict) and "messages" in request)
+
+
+def flatten(item: dict[str, Any]) -> dict[str, Any] | str:
+    """Return the flat row of one call, or the reason why it is none."""
+    request = item.get("request") if isinstance(item.get("request"), dict) else item
+    assert isinstance(request, dict)
+    messages = request.get("messages")
+    if not isinstance(messages, list) or not all(isinstance(m, dict) for m in messages):
+        return "no list of messages"
+    answer_message, found = _answer_of(item)
+    if not found and messages and messages[-1].get("role") == "assistant":
+        answer_message, messages = messages[-1], messages[:-1]
+    users = [m for m in messages if m.get("role") == "user"]
+    if not users:
+        return "no user message"
+    row: dict[str, Any] = {
+        "prompt": content_text(users[-1].get("content")),
+        "answer": None if answer_message is None else content_text(answer_message.get("content")),
+        "messages": json.dumps(messages, ensure_ascii=False, separators=(",", ":")),
+    }
+    return row | _facts(item, request)
+
+
+def content_text(content: Any) -> str:
+    """Return the text of a message's content, which may be a list of parts."""
+    if isinstance(content, list):
+        parts = [part.get("text", "") if isinstance(part, dict) else str(part) for part in content]
+        return "\n".join(part for part in parts if isinstance(part, str) and part)
+    return (
+        ""
+        if content is None
+        else content
+        if isinstance(content, str)
+        else json.dumps(content, ensure_ascii=False)
+    )
+
+
+def _answer_of(item: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
+    """Return the answering message and whether the row has a place for it (a failed call has place, no message)."""
+    for key in _ANSWER_KEYS:
+        if key not in item:
+            continue
+        value = item[key]
+        if isinstance(value, dict):
+            value = value.get("choices", value)
+        if isinstance(value, list):
+            value = value[0] if value else None
+        if isinstance(value, dict):
+            message = value.get("message", value)
+            return (message if isinstance(message, dict) and "content" in message else None), True
+        return ({"content": value} if isinstance(value, str) else None), True
+    return None, False
+
+
+def _facts(item: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
+    """Collect everything else that is known about the call under stable names; the outermost value wins."""
+    response = item.get("response") if isinstance(item.get("response"), dict) else item
+    assert isinstance(response, dict)
+    choices = response.get("choices")
+    first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
+    usage = response.get("usage") or item.get("usage")
+    facts: dict[str, Any] = {}
+    for part in (
+        usage,
+        first,
+        request.get("metadata"),
+        response,
+        *(item.get(key) for key in _META_KEYS),
+        item,
+    ):
+        if isinstance(part, dict):
+            facts |= {_RENAMED.get(k, k): v for k, v in part.items() if _is_plain(v)}
+    for key in ("prompt", "answer", *_ANSWER_KEYS, "object", "index"):
+        facts.pop(key, None)
+    return facts
+
+
+def _is_plain(value: Any) -> bool:
+    return value is not None and not isinstance(value, (dict, list))
