@@ -22,7 +22,7 @@ PIP := "$(BIN)/python" -m pip --disable-pip-version-check install -qq
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint types docs bench clean
+.PHONY: help demo test kill check lint types docs bench clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
@@ -44,6 +44,9 @@ demo: $(STAMP)  ## The whole loop on embedded sample data: no network, no GPU
 test: $(STAMP)  ## Run the tests
 	"$(BIN)/python" -m pytest $(ARGS)
 
+kill: $(STAMP)  ## SIGKILL a run at ten random moments; minutes
+	OFFRAMP_KILLS=10 "$(BIN)/python" -m pytest tests/test_kill.py $(ARGS)
+
 check: lint types test  ## Lint, types, layers, tests
 
 lint: $(STAMP)  ## ruff and the layers contract
@@ -53,7 +56,8 @@ lint: $(STAMP)  ## ruff and the layers contract
 types: $(STAMP)  ## mypy --strict
 	"$(BIN)/python" -m mypy
 
-docs: $(STAMP)  ## Run what the documentation shows
+docs: $(STAMP)  ## Write the settings page, then run what the documentation shows
+	"$(BIN)/python" docs/settings_page.py > docs/settings.md
 	"$(BIN)/python" -m pytest tests/test_docs.py tests/test_house.py -k "docs or readme" $(ARGS)
 
 bench: $(addprefix bench-,$(BENCHES))  ## Every benchmark

@@ -3,6 +3,8 @@
 import importlib
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -85,3 +87,11 @@ def test_docs_links_lead_somewhere(page: Path):
     missing = [t for t in targets if t and "://" not in t and not (page.parent / t).exists()]
 
     assert missing == []
+
+
+def test_docs_settings_page_is_what_the_settings_say():
+    made = subprocess.run(
+        [sys.executable, ROOT / "docs" / "settings_page.py"], capture_output=True, text=True, check=True
+    ).stdout
+
+    assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == made, "run `make docs`"

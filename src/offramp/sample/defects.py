@@ -64,9 +64,10 @@ def plant(
     rng.shuffle(spare)
     rows = base[:]
     change: dict[str, Callable[[Row], None]] = {
-        "wrong_label": lambda row: _wrong_label(row, planted, decoys),
+        # Those that may hit any row come first, while `spare` still is a fair draw of audited and other rows.
         "truncated_answer": lambda row: _truncate(rng, row),
         "refused_answer": lambda row: _refuse(rng, row, catalog),
+        "wrong_label": lambda row: _wrong_label(row, planted, decoys),
         "label_outside_set": lambda row: _outside(rng, row, planted),
         "empty_input": lambda row: row.update(dict.fromkeys(_TEXT, "")),
     }

@@ -1,0 +1,44 @@
+"""The command line: parse, call one verb of the workspace, print one table.
+
+Exit codes: 0 done, 2 something a user can mend (the message says what), 130 interrupted with Ctrl-C.
+Tables go to standard output, progress to standard error; `--json` prints the record instead of the table.
+"""
+
+import sys
+
+from offramp.cli.app import app
+
+__all__ = ["app", "main"]
+
+
+def main() -> None:
+    """Run the command line; errors a user can mend become one message and exit code 2."""
+    from offramp.errors import OfframpError
+
+    try:
+        app(standalone_mode=False)
+    except OfframpError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("interrupted; what was finished is kept; run the same command again to go on", file=sys.stderr)
+        sys.exit(130)
+    except OSError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(2)
+    except Exception as failure:
+        code = _usage(failure)
+        if code is None:
+            raise
+        sys.exit(code)
+
+
+def _usage(failure: Exception) -> int | None:
+    """Show a mistake in the arguments the way Typer does; `None` when the failure is something else."""
+    for kind in type(failure).__mro__:
+        if kind.__name__ in ("ClickException", "Abort"):
+            show = getattr(failure, "show", None)
+            if show is not None:
+                show()
+            return 2
+    return None

@@ -1,0 +1,221 @@
+"""The commands. Each parses, calls one verb, and prints one table."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from offramp.cli.progress import shown
+
+if TYPE_CHECKING:
+    from offramp.workspace import Workspace
+
+app = typer.Typer(
+    name="offramp",
+    help="Replace an expensive LLM call with the smallest model you own that is proven as good.",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+)
+
+Folder = Annotated[Path, typer.Option("--dir", "-C", help="The workspace.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the record as JSON, nothing else.")]
+Set = Annotated[
+    list[str] | None,
+    typer.Option("--set", metavar="KEY=VALUE", help="Override a setting, e.g. verdict.margin=0.03."),
+]
+HERE = Path()
+
+
+@contextmanager
+def _opened(folder: Path, overrides: list[str] | None, *, quiet: bool) -> Iterator["Workspace"]:
+    from offramp.cli.parse import assignments
+    from offramp.workspace import open as open_workspace
+
+    with (
+        shown(quiet=quiet) as progress,
+        open_workspace(folder, progress=progress, **assignments(overrides)) as ws,
+    ):
+        yield ws
+
+
+@app.command()
+def init(  # noqa: PLR0913  each parameter is a flag
+    folder: Annotated[Path, typer.Argument(help="Folder to make the workspace in.")],
+    source: Annotated[
+        list[str], typer.Option("--from", help="File or folder with calls or rows; may be repeated.")
+    ],
+    inputs: Annotated[
+        str | None, typer.Option("--input", help="Columns a model reads, e.g. title,description.")
+    ] = None,
+    target: Annotated[
+        str | None, typer.Option(help="Column of the label; several are levels, e.g. l1,l2,l3.")
+    ] = None,
+    incumbent: Annotated[str | None, typer.Option(help="Column of the present model's answers.")] = None,
+    humans: Annotated[
+        str | None, typer.Option("--human", help="Columns of people's answers, e.g. ann,bob.")
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="Column of what must stay in one split, e.g. customer.")
+    ] = None,
+    holdout: Annotated[str | None, typer.Option(help="A file whose rows are the holdout.")] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Make a workspace from logs or rows, and show what the columns were taken to mean."""
+    from offramp.cli import tables
+    from offramp.cli.parse import assignments, mapping_of, relative
+    from offramp.settings import merged, resolve
+    from offramp.workspace import init as make
+
+    data = {
+        "sources": [relative(path, folder) for path in source],
+        "holdout": relative(holdout, folder) if holdout else None,
+        "mapping": mapping_of(inputs=inputs, target=target, incumbent=incumbent, humans=humans, group=group),
+    }
+    content = merged({"name": folder.resolve().name, "data": data}, assignments(overrides))
+    settings = resolve(content, overrides=None, where="`offramp init`")
+    with shown(quiet=json) as progress, make(folder, settings, progress=progress) as workspace:
+        tables.dataset(workspace.ingest(), json=json)
+
+
+@app.command()
+def ingest(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Read the sources into rows; rows that cannot be used are kept aside with line and reason."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.dataset(workspace.ingest(), json=json)
+
+
+@app.command()
+def curate(
+    folder: Folder = HERE,
+    undo: Annotated[list[str] | None, typer.Option(help="Leave out a rule, e.g. near-duplicate.")] = None,
+    keep: Annotated[list[str] | None, typer.Option(help="Put a row back, by its id.")] = None,
+    explain: Annotated[str | None, typer.Option(help="Show every decision about a row, by its id.")] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Clean and split the rows; every removed or changed row stays traceable and can be put back.
+
+    `--undo` and `--keep` are written into offramp.toml, so that they last.
+    """
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        if undo or keep:
+            workspace.put_back(rules=undo or (), rows=keep or ())
+        data = workspace.curate()
+        if explain:
+            tables.decisions(workspace.explain(explain, data), json=json)
+        else:
+            tables.dataset(data, json=json)
+
+
+@app.command()
+def baseline(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Evaluate what exists before anything is tuned: incumbent, humans, untuned models."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.evaluations(workspace, workspace.baseline(), json=json)
+
+
+@app.command()
+def tune(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Climb the ladder on train and validation; take the smallest model that holds."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.climb(workspace, workspace.tune(), json=json)
+
+
+@app.command()
+def verdict(
+    folder: Folder = HERE,
+    candidate: Annotated[
+        str | None, typer.Option(help="Name of a rung, or an id; default: what `tune` took.")
+    ] = None,
+    versus: Annotated[str, typer.Option(help="Whose recorded answers to compare with.")] = "incumbent",
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Say on the holdout whether the candidate is as good as the incumbent."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        chosen = workspace.candidate(candidate) if candidate else None
+        tables.verdict(workspace, workspace.verdict(chosen, versus=versus), json=json)
+
+
+@app.command()
+def cost(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Say what each way to run the task would cost per month, and where it breaks even."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.cost(workspace.cost(), json=json)
+
+
+@app.command()
+def report(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Write report.html: one file that shows why the switch is safe, or is not."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.written(workspace.report(), json=json)
+
+
+@app.command()
+def run(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Do all of the above; goes on where it was interrupted, and skips what is up to date."""
+    from offramp.cli import tables
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        tables.loop(workspace, workspace.run(), json=json)
+
+
+@app.command()
+def show(
+    record: Annotated[
+        str | None, typer.Argument(help="Id or name (raw, data, chosen, verdict); default: all.")
+    ] = None,
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Show the records of a workspace, or one with its lineage."""
+    from offramp.cli import tables
+
+    with _opened(folder, None, quiet=True) as workspace:
+        tables.records(workspace.show(record), json=json)
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Argument(help="Folder to make the demo workspace in.")] = Path(
+        "offramp-demo"
+    ),
+    size: Annotated[int, typer.Option(help="Rows to generate.")] = 7000,
+    seed: Annotated[int, typer.Option(help="Seed of the sample data.")] = 7,
+    json: Json = False,
+) -> None:
+    """Run the whole loop on embedded sample data: no network, no GPU, minutes.
+
+    The incumbent and the human labelers in it are simulated. Run again, it goes on where it was interrupted.
+    """
+    from offramp.cli import tables
+    from offramp.sample.demo import prepare
+    from offramp.settings import FILE, resolve
+    from offramp.workspace import init as make
+    from offramp.workspace import open as open_workspace
+
+    with shown(quiet=json) as progress:
+        if not (folder / FILE).exists():
+            settings = resolve(prepare(folder, size=size, seed=seed), overrides=None, where="the sample task")
+            make(folder, settings).close()
+        with open_workspace(folder, progress=progress) as workspace:
+            tables.loop(workspace, workspace.run(), json=json)

@@ -1,0 +1,50 @@
+"""Turn command-line strings into settings."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from offramp.errors import ConfigError
+
+_LISTS = ("inputs", "target", "humans")
+
+
+def assignments(pairs: Sequence[str] | None) -> dict[str, Any]:
+    """Turn `["verdict.margin=0.03"]` into `{"verdict": {"margin": 0.03}}`; values are read as YAML.
+
+    Raises:
+        ConfigError: a pair has no `=`, or its value is not YAML.
+    """
+    found: dict[str, Any] = {}
+    for pair in pairs or ():
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"`--set` takes KEY=VALUE; {pair!r} found; e.g. --set verdict.margin=0.03")
+        *sections, key = name.strip().split(".")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+        try:
+            place[key] = yaml.safe_load(text)
+        except yaml.YAMLError as failure:
+            raise ConfigError(f"`--set {pair}`: the value is not readable: {failure}") from failure
+    return found
+
+
+def mapping_of(**columns: str | None) -> dict[str, Any] | None:
+    """Turn column flags into a mapping; parts that take several columns are split at commas; `None` for no flags."""
+    given = {part: text for part, text in columns.items() if text is not None}
+    found = {part: _names(text) if part in _LISTS else text for part, text in given.items()}
+    return found or None
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in text.split(",") if name.strip()]
+
+
+def relative(path: str, folder: Path) -> str:
+    """Write a path given on the command line as the workspace in `folder` will read it."""
+    return os.path.relpath(Path(path).expanduser().resolve(), folder.resolve())

@@ -1,0 +1,254 @@
+"""Everyone who can answer, and what they answered: candidates are made, loaded, asked and scored here.
+
+Recorded answers, untuned models and tuned ones are all `Candidate`s, so nothing that compares, prices or shows them
+has special cases. Answers are kept once; scores are computed from them.
+Trap: people who labelled only some rows are scored on those rows; for everyone else a missing answer is wrong.
+"""
+
+from dataclasses import asdict
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from offramp import metrics, models, train, views
+from offramp import rows as _rows
+from offramp.errors import DataError
+from offramp.evaluate import evaluate, machine, measure
+from offramp.ladder import RUNGS
+from offramp.models.base import Model
+from offramp.records import Records
+from offramp.settings import Settings
+from offramp.store import read_table, write_table
+from offramp.types import Candidate, Dataset, EvalRun, Frozen, Progress, TrainingRun, content_id
+
+if TYPE_CHECKING:
+    from offramp.embed import Embedder
+
+INCUMBENT = "incumbent"
+
+
+class Roster:
+    """Candidates of one workspace."""
+
+    def __init__(self, records: Records, settings: Settings, *, path: Path, progress: Progress) -> None:
+        """Keep records in `records`, caches under `path`."""
+        self._records = records
+        self._store = records.store
+        self._settings = settings
+        self._path = path
+        self._progress = progress
+        self._views: dict[str, pa.Table] = {}
+        self._models: dict[str, Model] = {}
+
+    @cached_property
+    def embedder(self) -> "Embedder":
+        """The text encoder of the settings, with its cache in the workspace."""
+        from offramp.embed import Embedder
+
+        return Embedder.load(self._settings.encoder, cache=self._path / "cache")
+
+    def rows(self, data: Dataset, split: str | None = None) -> pa.Table:
+        """Return the rows of a dataset as its ledger leaves them, all or one split.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        if data.id not in self._views:
+            raw = data.parents[0] if data.stage == "curated" else data.id
+            rows = read_table(self._store.folder(raw) / "rows.parquet")
+            if data.stage == "curated":
+                folder = self._store.folder(data.id)
+                rows = views.view(
+                    rows, read_table(folder / "ledger.parquet"), read_table(folder / "splits.parquet")
+                )
+            self._views[data.id] = rows
+        view = self._views[data.id]
+        if split is None:
+            return view
+        part = view.filter(pc.equal(view.column("split"), split))
+        if not part.num_rows:
+            raise DataError(f"split {split!r} was asked for; dataset {data.id!r} has no rows in it")
+        return part
+
+    # ---- making ------------------------------------------------------------------------------------------------
+
+    def recorded(self, data: Dataset) -> list[Candidate]:
+        """Return a candidate for everyone whose answers stand in the data: the incumbent, human labelers."""
+        return [self._recorded(who, data) for who in _rows.answerers(self.rows(data))]
+
+    def _recorded(self, who: str, data: Dataset) -> Candidate:
+        config = {"who": who}
+        record_id = self._records.id("candidate", "fit", (data.id,), config)
+        title = who.replace("_", " ") + (" (simulated)" if who in data.task.simulated else "")
+        with self._records.making(record_id) as todo:
+            if todo:
+                self._store.add(
+                    Candidate(
+                        id=record_id,
+                        name=who,
+                        title=title,
+                        engine="recorded",
+                        rung=-1,
+                        params=config,
+                        parents=(data.id,),
+                        made_by=self._records.made_by(config),
+                    )
+                )
+        return self._store.get(record_id, Candidate)
+
+    def final(self, rung: str, data: Dataset) -> Candidate:
+        """Return what would be deployed for a rung: fitted on train and validation where `ladder.refit` says so."""
+        return self.fitted(rung, data, final=self._settings.ladder.refit and RUNGS[rung].tuned)
+
+    def fitted(self, rung: str, data: Dataset, *, final: bool = False) -> Candidate:
+        """Fit a rung on the train split, or with `final` on train and validation with the choices made before."""
+        first = self.fitted(rung, data) if final else None
+        members = [self.fitted(name, data, final=final) for name in train.MEMBERS.get(rung, ())]
+        config = {
+            "rung": rung,
+            "final": final,
+            "settings": {
+                name: value.model_dump(mode="json") for name, value in self._rung_settings(rung).items()
+            },
+            "encoder": self._settings.encoder,
+        }
+        parents = (data.id, *([first.id] if first else []), *(member.id for member in members))
+        record_id = self._records.id("candidate", "fit", parents, config)
+        with self._records.making(record_id) as todo:
+            if todo:
+                fit = train.fit(
+                    rung,
+                    train.Job(
+                        task=data.task,
+                        train=self.rows(data, "train"),
+                        validation=self.rows(data, "validation"),
+                        folder=self._store.workdir(record_id, resume=True),
+                        first=self._store.folder(first.id) if first else None,
+                        members={member.name: self.model(member) for member in members},
+                        settings=self._rung_settings(rung),
+                        embedder=self.embedder,
+                        seed=self._settings.seed,
+                        progress=self._progress,
+                    ),
+                )
+                made_by = self._records.made_by(config)
+                self._store.add(
+                    TrainingRun(
+                        id=_training_id(record_id),
+                        candidate=record_id,
+                        duration_s=fit.duration_s,
+                        details=fit.details,
+                        parents=(data.id,),
+                        made_by=made_by,
+                    )
+                )
+                self._store.add(
+                    Candidate(
+                        id=record_id,
+                        name=rung,
+                        title=RUNGS[rung].title,
+                        engine=rung,
+                        params={"members": [member.id for member in members], "final": final},
+                        rung=RUNGS[rung].number,
+                        size_bytes=fit.size_bytes + sum(member.size_bytes or 0 for member in members),
+                        parents=parents,
+                        made_by=made_by,
+                    )
+                )
+        return self._store.get(record_id, Candidate)
+
+    def _rung_settings(self, rung: str) -> dict[str, Frozen]:
+        """Settings that this rung's fit depends on; its members' are in their own ids."""
+        known: dict[str, Frozen] = {
+            "linear": self._settings.ladder.linear,
+            "encoder": self._settings.ladder.encoder,
+        }
+        return {rung: known[rung]} if rung in known else {}
+
+    def training(self, candidate: Candidate) -> TrainingRun | None:
+        """Return how a candidate was fitted, `None` for recorded answers."""
+        run = _training_id(candidate.id)
+        return self._store.get(run, TrainingRun) if self._store.has(run) else None
+
+    def model(self, candidate: Candidate) -> Model:
+        """Load what answers for a candidate."""
+        if candidate.id not in self._models:
+            self._models[candidate.id] = self._load(candidate, cached=True)
+        return self._models[candidate.id]
+
+    def _load(self, candidate: Candidate, *, cached: bool) -> Model:
+        """Load a candidate; without the cache of vectors when its speed is to be measured."""
+        members = [self._store.get(member, Candidate) for member in candidate.params.get("members", ())]
+        parts = models.Parts(
+            folder=self._store.folder(candidate.id),
+            task=self._store.get(candidate.parents[0], Dataset).task,
+            who=candidate.name,
+            members={
+                member.name: self.model(member) if cached else self._load(member, cached=False)
+                for member in members
+            },
+            embedder=lambda: self.embedder if cached else type(self.embedder)(self.embedder.backbone),
+        )
+        return models.load(candidate.engine, parts)
+
+    # ---- asking ------------------------------------------------------------------------------------------------
+
+    def evaluate(self, candidate: Candidate, data: Dataset, *, split: str) -> EvalRun:
+        """Let a candidate answer a split; a second time the kept answers are used.
+
+        On the holdout its speed is measured too, without the cache of vectors.
+        """
+        recorded = candidate.engine == "recorded"
+        record_id = self._records.id("evalrun", "evaluate", (candidate.id, data.id), {"split": split})
+        with self._records.making(record_id) as todo:
+            if todo:
+                rows = self.rows(data, split)
+                if recorded and candidate.name != INCUMBENT:
+                    rows = rows.filter(pc.is_valid(rows.column(_rows.ANSWER + candidate.name)))
+                stage = f"{candidate.title}: answering {split}"
+                answers = evaluate(self.model(candidate), rows, progress=self._progress, stage=stage)
+                write_table(answers, self._store.workdir(record_id) / "answers.parquet")
+                timed = split == "holdout" and not recorded
+                speed = measure(self._load(candidate, cached=False), rows) if timed else None
+                fields = {
+                    "id": record_id,
+                    "candidate": candidate.id,
+                    "dataset": data.id,
+                    "split": split,
+                    "rows": rows.num_rows,
+                    **(asdict(speed) if speed else {}),
+                    "machine": machine() if speed else "",
+                    "parents": (candidate.id, data.id),
+                    "made_by": self._records.made_by({"split": split}),
+                }
+                self._store.add(EvalRun.model_validate(fields))
+        return self._store.get(record_id, EvalRun)
+
+    def answers(self, run: EvalRun) -> pa.Table:
+        """Return the answers of an evaluation, `ANSWER_SCHEMA`."""
+        return read_table(self._store.folder(run.id) / "answers.parquet")
+
+    def asked(self, run: EvalRun) -> pa.Table:
+        """Return the rows that an evaluation answered, in the order of its answers."""
+        data = self._store.get(run.dataset, Dataset)
+        return _rows.take(self.rows(data), _rows.ids(self.answers(run)))
+
+    def scores(self, run: EvalRun, metric: str) -> np.ndarray:
+        """Return row scores of an evaluation, float64 (rows,)."""
+        said = self.answers(run).column("text").to_pylist()
+        task = self._store.get(run.dataset, Dataset).task
+        return metrics.row_scores(metric, said, _rows.targets(self.asked(run)), task=task)
+
+    def summary(self, run: EvalRun) -> dict[str, float]:
+        """Return every metric of an evaluation."""
+        said = self.answers(run).column("text").to_pylist()
+        task = self._store.get(run.dataset, Dataset).task
+        return metrics.summary(said, _rows.targets(self.asked(run)), task=task)
+
+
+def _training_id(candidate_id: str) -> str:
+    return content_id("trainingrun", candidate_id)

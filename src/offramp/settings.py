@@ -1,0 +1,172 @@
+"""All settings of a workspace, one `offramp.toml`, unknown keys are errors.
+
+Order: argument, then environment (`OFFRAMP_VERDICT__MARGIN=0.03`), then file, then default. Each stage declares
+its own section next to the code that uses it; this module only puts them together, reads and writes them.
+Secrets never stand here: they come from the environment and are not kept.
+"""
+
+import os
+import tomllib
+from collections.abc import Mapping as MappingABC
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import tomlkit
+import yaml
+from pydantic import Field, ValidationError
+
+from offramp.cost import CostSettings
+from offramp.curate import CurateSettings
+from offramp.errors import ConfigError, NotFoundError
+from offramp.ingest import Mapping
+from offramp.ladder import LadderSettings
+from offramp.store import write_text
+from offramp.types import Bar, Frozen
+
+FILE = "offramp.toml"
+PREFIX = "OFFRAMP_"
+_RESERVED = {"OFFRAMP_DATA", "OFFRAMP_VENV", "OFFRAMP_SLOW_CI"}
+
+
+class DataSettings(Frozen):
+    """Where the rows come from and what their columns mean."""
+
+    sources: tuple[str, ...] = ()
+    """Files or folders with calls or rows, relative to the workspace."""
+    holdout: str | None = None
+    """A file whose rows are the holdout, instead of a random tenth."""
+    mapping: Mapping | None = None
+    """What the columns mean; guessed and shown when not given."""
+    simulated: tuple[str, ...] = ()
+    """Answerers that are simulated (`incumbent`, `human_1`); called so wherever they are shown."""
+    labels: tuple[str, ...] = ()
+    """The label set; learned from the data when empty."""
+
+
+class VerdictSettings(Frozen):
+    """What counts as proven."""
+
+    margin: float = Field(default=0.02, gt=0, lt=1)
+    """How much worse than the incumbent is still as good, in accuracy (0.02 = 2 points)."""
+    alpha: float = Field(default=0.05, gt=0, lt=0.5)
+    """One-sided chance to certify a model that is worse by the margin."""
+    power: float = Field(default=0.8, gt=0, lt=1)
+    """Wanted chance to certify a model that is truly equal; sets how many more rows are asked for."""
+    bars: tuple[Bar, ...] = ()
+    """All lines to meet; empty = accuracy against the incumbent within `margin`."""
+
+    def resolved(self) -> tuple[Bar, ...]:
+        """Return the bars, the default one when none were given."""
+        return self.bars or (Bar(metric="accuracy", margin=self.margin, alpha=self.alpha),)
+
+
+class Settings(Frozen):
+    """Everything that can be set in a workspace."""
+
+    name: str = "task"
+    """Short name of the task."""
+    seed: int = 0
+    """Seed of every random choice."""
+    encoder: str = "minilm"
+    """Text encoder for embeddings and for rung 2: `minilm` (embedded), a local folder, or a hub id."""
+    data: DataSettings = DataSettings()
+    """Sources and columns."""
+    curate: CurateSettings = CurateSettings()
+    """Cleaning and splitting."""
+    ladder: LadderSettings = LadderSettings()
+    """Which models to try."""
+    verdict: VerdictSettings = VerdictSettings()
+    """What counts as proven."""
+    cost: CostSettings = CostSettings()
+    """Traffic and prices."""
+
+
+def load(folder: Path, *, overrides: MappingABC[str, Any] | None = None) -> Settings:
+    """Read the settings of a workspace.
+
+    Raises:
+        NotFoundError: the folder has no `offramp.toml`.
+        ConfigError: the file is no TOML, or a key or value is wrong.
+    """
+    path = folder / FILE
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise NotFoundError(
+            f"a workspace was expected in {str(folder)!r}; there is no {FILE}; run `offramp init {folder} --from FILE`"
+        ) from None
+    except (OSError, UnicodeDecodeError) as failure:
+        raise ConfigError(f"reading {str(path)!r}: {failure}") from failure
+    try:
+        content = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as failure:
+        raise ConfigError(f"{str(path)!r} is not valid TOML: {failure}") from failure
+    return resolve(content, overrides=overrides, where=str(path))
+
+
+def resolve(content: MappingABC[str, Any], *, overrides: MappingABC[str, Any] | None, where: str) -> Settings:
+    """Merge file content, environment and arguments into settings.
+
+    Raises:
+        ConfigError: a key or value is wrong; the message names each.
+    """
+    content = merged(merged(content, _from_environment(os.environ)), overrides or {})
+    try:
+        return Settings.model_validate(content)
+    except ValidationError as failure:
+        lines = [
+            f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg']}, found {problem['input']!r:.80}"
+            for problem in failure.errors()
+        ]
+        raise ConfigError(f"settings of {where}:\n  " + "\n  ".join(lines)) from None
+
+
+def dump(settings: Settings) -> str:
+    """Write settings as TOML; what equals the default is left out."""
+    return tomlkit.dumps(settings.model_dump(mode="json", exclude_defaults=True, exclude_none=True))
+
+
+def append(folder: Path, section: str, additions: MappingABC[str, Sequence[str]]) -> None:
+    """Add values to lists of a section of the file; comments and layout stay.
+
+    Raises:
+        NotFoundError: there is no file.
+        ConfigError: the result would not be valid; the file is left as it was.
+    """
+    load(folder)
+    path = folder / FILE
+    document = tomlkit.parse(path.read_text(encoding="utf-8"))
+    table = document.setdefault(section, tomlkit.table())
+    for key, values in additions.items():
+        known = list(table.get(key, []))
+        table[key] = [*known, *(value for value in values if value not in known)]
+    resolve(document.unwrap(), overrides=None, where=str(path))
+    write_text(tomlkit.dumps(document), path)
+
+
+def merged(base: MappingABC[str, Any], over: MappingABC[str, Any]) -> dict[str, Any]:
+    """Lay nested `over` upon `base`; neither is changed."""
+    result = dict(base)
+    for key, value in over.items():
+        inner = result.get(key)
+        if isinstance(inner, MappingABC) and isinstance(value, MappingABC):
+            value = merged(inner, value)
+        result[key] = value
+    return result
+
+
+def _from_environment(environment: MappingABC[str, str]) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, text in environment.items():
+        if not name.startswith(PREFIX) or name in _RESERVED:
+            continue
+        *sections, key = name.removeprefix(PREFIX).lower().split("__")
+        place = found
+        for section in sections:
+            place = place.setdefault(section, {})
+        try:
+            place[key] = yaml.safe_load(text)
+        except yaml.YAMLError as failure:
+            raise ConfigError(f"environment variable {name}={text!r} is not a value: {failure}") from failure
+    return found

@@ -1,0 +1,185 @@
+"""Fits, one file per rung of the ladder; each reads straight down the page.
+
+`fit` is the one door from a rung's name to a fitted model in a folder. A fit that was killed goes on in the same
+folder. With `first`, the choices of an earlier fit are kept and all labelled rows are used.
+"""
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from offramp.errors import NotFoundError
+from offramp.models.base import Model
+from offramp.types import Frozen, Progress, Task, silent
+
+MEMBERS: dict[str, tuple[str, ...]] = {"blend": ("linear", "encoder")}
+"""Rungs made of other rungs."""
+WITH_EMBEDDER = ("zero-shot", "knn", "linear")
+"""Rungs that need the text encoder beside their own files."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a fit needs."""
+
+    task: Task
+    """Labels and fields."""
+    train: pa.Table
+    """Rows to learn from."""
+    validation: pa.Table
+    """Rows to choose on."""
+    folder: Path
+    """Where the model goes."""
+    embedder: Any
+    """The text encoder, with its cache."""
+    settings: Mapping[str, Frozen]
+    """Settings by rung."""
+    seed: int
+    """Seed of every random choice."""
+    first: Path | None = None
+    """Folder of the fit whose choices are kept; then train and validation are both learned from."""
+    members: Mapping[str, Model] = field(default_factory=dict)
+    """Fitted members of a combination, by name."""
+    progress: Progress = silent
+    """Told about long steps."""
+
+    @property
+    def learned(self) -> pa.Table:
+        """The rows to learn from: train, or train and validation when the choices were made before."""
+        return self.train if self.first is None else pa.concat_tables([self.train, self.validation])
+
+    @property
+    def chosen_on(self) -> pa.Table | None:
+        """The rows to choose on: validation, or none when the choices were made before."""
+        return self.validation if self.first is None else None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a fit left."""
+
+    size_bytes: int
+    """Size of the model's own files."""
+    duration_s: float
+    """Wall-clock seconds."""
+    details: Mapping[str, Any]
+    """Choices, losses and validation figures."""
+
+
+def _majority(job: Job) -> dict[str, Any]:
+    from offramp.models.simple import MajorityModel
+
+    MajorityModel.fit(job.learned, task=job.task).save(job.folder)
+    return {}
+
+
+def _zero_shot(job: Job) -> dict[str, Any]:
+    from offramp.models.simple import ZeroShotModel
+
+    ZeroShotModel.fit(job.validation, task=job.task, embedder=job.embedder).save(job.folder)
+    return {}
+
+
+def _knn(job: Job) -> dict[str, Any]:
+    from offramp.models.simple import NeighbourModel
+
+    model = NeighbourModel.fit(job.learned, job.chosen_on, task=job.task, embedder=job.embedder)
+    if job.first is not None:
+        chosen = NeighbourModel.load(job.first, embedder=job.embedder)
+        model = replace(model, neighbours=chosen.neighbours, pool=chosen.pool)
+    model.save(job.folder)
+    return {"neighbours": model.neighbours}
+
+
+def _linear(job: Job) -> dict[str, Any]:
+    from offramp.train.linear import LinearJob, LinearSettings, fit_linear
+
+    settings = job.settings["linear"]
+    assert isinstance(settings, LinearSettings)
+    fit = fit_linear(
+        job.learned,
+        job.chosen_on,
+        LinearJob(
+            task=job.task,
+            out=job.folder,
+            embedder=job.embedder,
+            settings=settings,
+            seed=job.seed,
+            first=job.first,
+            progress=job.progress,
+        ),
+    )
+    return asdict(fit)
+
+
+def _encoder(job: Job) -> dict[str, Any]:
+    from offramp.train.encoder import EncoderJob, EncoderSettings, fit_encoder
+
+    settings = job.settings["encoder"]
+    assert isinstance(settings, EncoderSettings)
+    fit = fit_encoder(
+        job.learned,
+        job.chosen_on,
+        EncoderJob(
+            task=job.task,
+            out=job.folder,
+            embedder=job.embedder,
+            settings=settings,
+            seed=job.seed,
+            first=job.first,
+            progress=job.progress,
+        ),
+    )
+    return asdict(fit)
+
+
+def _blend(job: Job) -> dict[str, Any]:
+    from offramp.models.base import Classifier
+    from offramp.models.blend import BlendModel
+
+    members = [(name, member) for name, member in job.members.items() if isinstance(member, Classifier)]
+    if job.first is None:
+        model = BlendModel.fit(members, job.validation)
+    else:
+        model = BlendModel.load(job.first, members=members)
+    model.save(job.folder)
+    return {"weights": dict(zip((name for name, _ in members), model.pool.weights, strict=True))}
+
+
+FITS: dict[str, Callable[[Job], dict[str, Any]]] = {
+    "majority": _majority,
+    "zero-shot": _zero_shot,
+    "knn": _knn,
+    "linear": _linear,
+    "encoder": _encoder,
+    "blend": _blend,
+}
+"""Every rung: how it is fitted into `job.folder`."""
+
+
+def fit(rung: str, job: Job) -> Fitted:
+    """Fit a rung into `job.folder`.
+
+    Raises:
+        NotFoundError: no such rung.
+        DataError: the rows cannot support a fit.
+        TrainingError: the fit failed.
+    """
+    if rung not in FITS:
+        raise NotFoundError(f"rung {rung!r} was asked for; there are {sorted(FITS)!r}")
+    began = time.perf_counter()
+    details = FITS[rung](job)
+    return Fitted(
+        size_bytes=(int(details.pop("size_bytes", 0)) or _size(job.folder))
+        + (_size(job.embedder.backbone.path) if rung in WITH_EMBEDDER else 0),
+        duration_s=time.perf_counter() - began,
+        details={name: value for name, value in details.items() if name != "duration_s"},
+    )
+
+
+def _size(folder: Path) -> int:
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())

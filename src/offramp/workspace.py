@@ -1,0 +1,493 @@
+"""A folder for one task, and the verbs that work in it.
+
+Each verb names its result by what it depends on, looks whether that record exists, and only works when it does
+not; so running a verb twice does nothing, and running it after a crash goes on. Verbs know names and ids; the
+stages they call know rows and models; only the store knows disk and database.
+"""
+
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from offramp import ingest as _ingest
+from offramp import ladder, metrics, views
+from offramp import rows as _rows
+from offramp import settings as _settings
+from offramp.compare import Outcomes, compare
+from offramp.cost import Incumbent, Tuned, cost_table, usage_of
+from offramp.errors import ConfigError, DataError, NotFoundError
+from offramp.evaluate import cores
+from offramp.ingest import Mapping
+from offramp.ladder import RUNGS
+from offramp.models.base import Model
+from offramp.records import Records
+from offramp.roster import INCUMBENT, Roster
+from offramp.settings import Settings
+from offramp.store import TYPES, Store, read_table, write_table, write_text
+from offramp.types import (
+    Candidate,
+    CostReport,
+    Dataset,
+    EvalRun,
+    Progress,
+    Record,
+    Task,
+    TrainingRun,
+    Verdict,
+    now,
+    silent,
+)
+
+UNTUNED = ("majority", "zero-shot", "knn")
+"""Rungs that cost nothing to try; evaluated as baselines."""
+
+
+def open(folder: str | Path, *, progress: Progress = silent, **overrides: Any) -> "Workspace":
+    """Open a workspace; keyword arguments override `offramp.toml`, e.g. `verdict={"margin": 0.03}`.
+
+    Raises:
+        NotFoundError: the folder is no workspace.
+        ConfigError: a setting is wrong.
+    """
+    path = Path(folder)
+    return Workspace(path, _settings.load(path, overrides=overrides), progress=progress)
+
+
+def init(folder: str | Path, settings: Settings, *, progress: Progress = silent) -> "Workspace":
+    """Make a workspace: read its sources, then write its `offramp.toml`; when reading fails nothing is left.
+
+    Raises:
+        ConfigError: the folder already is a workspace.
+        DataError: a source cannot be read as rows.
+        StoreError: the folder cannot be written.
+    """
+    path = Path(folder)
+    if (path / _settings.FILE).exists():
+        raise ConfigError(
+            f"{str(path)!r} already is a workspace; edit its {_settings.FILE}, or choose another folder"
+        )
+    new = not path.exists()
+    try:
+        workspace = Workspace(path, settings, progress=progress)
+        if settings.data.sources:
+            workspace.ingest()
+        write_text(_settings.dump(settings), path / _settings.FILE)
+    except BaseException:
+        if new:
+            shutil.rmtree(path, ignore_errors=True)
+        raise
+    return workspace
+
+
+class Workspace:
+    """One task's records and the verbs that make them."""
+
+    def __init__(self, path: Path, settings: Settings, *, progress: Progress = silent) -> None:
+        """Open the store at `path`; prefer `offramp.open`."""
+        self.path = path
+        self.settings = settings
+        self.progress = progress
+        self.store = Store(path)
+        self.records = Records(self.store, seed=settings.seed)
+        self.roster = Roster(self.records, settings, path=path, progress=progress)
+
+    def close(self) -> None:
+        """Close the database."""
+        self.store.close()
+
+    def __enter__(self) -> Self:
+        """Return the open workspace."""
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Close the workspace."""
+        self.close()
+
+    # ---- data --------------------------------------------------------------------------------------------------
+
+    def ingest(self) -> Dataset:
+        """Read the sources of the settings into a raw dataset; bad rows are kept aside in `rejects.parquet`.
+
+        Raises:
+            ConfigError: the settings name no source.
+            DataError: a file cannot be read as rows.
+        """
+        data = self.settings.data
+        if not data.sources:
+            raise ConfigError(
+                "rows were asked for; `sources` under [data] in offramp.toml names no file; add one"
+            )
+        sources = [self._source(name) for name in data.sources]
+        holdout = [self._source(data.holdout)] if data.holdout else []
+        files = [views.file_hash(path) for path in [*sources, *holdout]]
+        config = {
+            "files": files,
+            "data": data.model_dump(mode="json", exclude={"sources", "holdout", "labels"}),
+        }
+        record_id = self.records.id("dataset", "ingest", (), config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                self.progress("reading", 0, 1)
+                first = _ingest.read(sources[0], mapping=data.mapping)
+                rest = [_ingest.read(path, mapping=first.mapping) for path in sources[1:]]
+                held = [_ingest.read(path, mapping=first.mapping, split="holdout") for path in holdout]
+                found = _ingest.join(first, *rest, *held) if rest or held else first
+                folder = self.store.workdir(record_id)
+                write_table(found.rows, folder / "rows.parquet")
+                write_table(found.rejects, folder / "rejects.parquet")
+                aside = found.rejects.num_rows
+                self.store.add(
+                    Dataset(
+                        id=record_id,
+                        stage="raw",
+                        task=self._task(found.rows, found.mapping),
+                        rows=found.rows.num_rows,
+                        counts={"read": found.rows.num_rows + aside, "kept aside": aside},
+                        data_hash=views.table_hash(found.rows),
+                        notes=found.notes,
+                        details={"mapping": found.mapping.model_dump(mode="json"), "guessed": found.guessed},
+                        made_by=self.records.made_by(config),
+                    )
+                )
+                self.progress("reading", 1, 1)
+        return self.records.name("raw", record_id, Dataset)
+
+    def curate(self, raw: Dataset | None = None) -> Dataset:
+        """Clean and split a raw dataset; every decision is a line in its `ledger.parquet`."""
+        from offramp.curate import curate
+
+        raw = raw or self.ingest()
+        config = {
+            "curate": self.settings.curate.model_dump(mode="json"),
+            "labels": list(self.settings.data.labels),
+            "encoder": self.settings.encoder,
+        }
+        record_id = self.records.id("dataset", "curate", (raw.id,), config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                rows = self.rows(raw)
+                done = curate(
+                    rows,
+                    task=raw.task.model_copy(update={"labels": self.settings.data.labels}),
+                    settings=self.settings.curate,
+                    embedder=self.roster.embedder,
+                    seed=self.settings.seed,
+                    progress=self.progress,
+                )
+                folder = self.store.workdir(record_id)
+                write_table(done.ledger, folder / "ledger.parquet")
+                write_table(done.splits, folder / "splits.parquet")
+                view = views.view(rows, done.ledger, done.splits)
+                self.store.add(
+                    Dataset(
+                        id=record_id,
+                        stage="curated",
+                        task=views.with_labels(raw.task, done.labels),
+                        rows=view.num_rows,
+                        counts=done.counts,
+                        data_hash=views.table_hash(view),
+                        notes=done.notes,
+                        details=done.details(),
+                        parents=(raw.id,),
+                        made_by=self.records.made_by(config),
+                    )
+                )
+        return self.records.name("data", record_id, Dataset)
+
+    def rows(self, data: Dataset, split: str | None = None) -> pa.Table:
+        """Return the rows of a dataset as its ledger leaves them, all or one split."""
+        return self.roster.rows(data, split)
+
+    def explain(self, row: str, data: Dataset | None = None) -> pa.Table:
+        """Return every ledger line about a row.
+
+        Raises:
+            NotFoundError: no such row came in.
+        """
+        data = data or self.curate()
+        raw = self.rows(self.store.get(data.parents[0], Dataset))
+        if row not in set(_rows.ids(raw)):
+            raise NotFoundError(
+                f"row {row!r} was asked for; no such row was read; ids stand in the report and in --json"
+            )
+        ledger = read_table(self.store.folder(data.id) / "ledger.parquet")
+        return ledger.filter(pc.equal(ledger.column("row"), row))
+
+    def put_back(self, *, rules: Sequence[str] = (), rows: Sequence[str] = ()) -> None:
+        """Leave out curation rules, or keep single rows, from now on; written into `offramp.toml`."""
+        _settings.append(self.path, "curate", {"undo": list(rules), "keep": list(rows)})
+        self.settings = _settings.load(self.path)
+
+    # ---- candidates --------------------------------------------------------------------------------------------
+
+    def baseline(self, data: Dataset | None = None) -> list[EvalRun]:
+        """Evaluate on the holdout what exists before anything is tuned: incumbent, humans, untuned models."""
+        data = data or self.curate()
+        untuned = [name for name in ladder.order(self.settings.ladder.rungs) if name in UNTUNED]
+        candidates = [*self.roster.recorded(data), *(self.roster.fitted(name, data) for name in untuned)]
+        return [self.evaluate(candidate, data) for candidate in candidates]
+
+    def tune(self, data: Dataset | None = None) -> Candidate:
+        """Climb the ladder on train and validation, take the smallest rung that holds, and fit it once more."""
+        data = data or self.curate()
+        bar = self.settings.verdict.resolved()[0]
+        how = self.settings.ladder
+        reference = self._incumbent_on_validation(data, bar.metric)
+        steps = []
+        for rung in ladder.order(how.rungs):
+            run = self.roster.evaluate(self.roster.fitted(rung, data), data, split="validation")
+            scores = self.roster.scores(run, bar.metric)
+            holdout_rows = data.counts["holdout"]
+            steps.append(
+                ladder.assess(rung, scores, reference, bar=bar, chance=how.chance, holdout_rows=holdout_rows)
+            )
+            if steps[-1].holds and how.climb == "until it holds":
+                break
+        taken, why = ladder.choose(steps)
+        chosen = self.roster.final(taken.rung, data)
+        self._keep_climb(data, chosen, steps, why)
+        return self.records.name("chosen", chosen.id, Candidate)
+
+    def candidate(self, name: str) -> Candidate:
+        """Return a candidate by id, by `chosen`, by who answered, or by rung as it would be deployed.
+
+        Raises:
+            NotFoundError: there is none.
+        """
+        named = self.store.named(name)
+        if named or self.store.has(name):
+            return self.store.get(named or name, Candidate)
+        data = self.curate()
+        recorded = {candidate.name: candidate for candidate in self.roster.recorded(data)}
+        if name in recorded:
+            return recorded[name]
+        if name in RUNGS:
+            return self.roster.final(name, data)
+        raise NotFoundError(
+            f"candidate {name!r} was asked for; there are {sorted(recorded)!r} and the rungs {list(RUNGS)!r}"
+        )
+
+    def model(self, candidate: Candidate) -> Model:
+        """Load what answers for a candidate."""
+        return self.roster.model(candidate)
+
+    def evaluate(
+        self, candidate: Candidate, data: Dataset | None = None, *, split: str = "holdout"
+    ) -> EvalRun:
+        """Let a candidate answer a split; a second time the kept answers are used."""
+        return self.roster.evaluate(candidate, data or self.curate(), split=split)
+
+    # ---- proof -------------------------------------------------------------------------------------------------
+
+    def verdict(
+        self, candidate: Candidate | None = None, *, versus: str = INCUMBENT, on: Dataset | None = None
+    ) -> Verdict:
+        """Compare a candidate with the reference on the holdout; each claim is noted, later ones are tested harder.
+
+        Without recorded answers of the incumbent the comparison is with the untuned baseline, and says so.
+        """
+        data = on or self.curate()
+        candidate = candidate or self.tune(data)
+        reference = self._reference(data, versus)
+        bars = self.settings.verdict.resolved()
+        config = {
+            "bars": [bar.model_dump(mode="json") for bar in bars],
+            "power": self.settings.verdict.power,
+            "metrics": metrics.VERSION,
+        }
+        parents = (data.id, candidate.id, *([reference.id] if reference else []))
+        record_id = self.records.id("verdict", "verdict", parents, config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                what = f"{candidate.title} against {reference.title if reference else 'an absolute level'}"
+                use = self.store.spend_holdout(views.ids_hash(self.rows(data, "holdout")), record_id, what)
+                body = compare(
+                    self._outcomes(candidate, data),
+                    self._outcomes(reference, data) if reference else None,
+                    bars=[bar.model_copy(update={"alpha": bar.alpha / use}) for bar in bars],
+                    slices=views.slices(self.rows(data, "holdout"), data.task),
+                    alpha=self.settings.verdict.alpha / use,
+                    power_target=self.settings.verdict.power,
+                )
+                self.store.add(
+                    Verdict(
+                        id=record_id,
+                        candidate=candidate.id,
+                        reference=reference.id if reference else None,
+                        dataset=data.id,
+                        holdout_use=use,
+                        body=body,
+                        parents=parents,
+                        made_by=self.records.made_by(config),
+                    )
+                )
+        return self.records.name("verdict", record_id, Verdict)
+
+    def cost(self, candidate: Candidate | None = None) -> CostReport:
+        """Price every way to run the task per month, with the measured throughput of the candidate.
+
+        Raises:
+            ConfigError: the volume or the incumbent's price is not set.
+        """
+        data = self.curate()
+        candidate = candidate or self.tune(data)
+        # The day is part of what is priced: tomorrow's prices are another report.
+        settings = self.settings.cost.model_copy(update={"as_of": self.settings.cost.as_of or now().date()})
+        usage, incumbent = usage_of(self.rows(data), settings), Incumbent.of(settings)
+        run = self.evaluate(candidate, data)
+        training = self.roster.training(candidate)
+        config = {"cost": settings.model_dump(mode="json")}
+        record_id = self.records.id("costreport", "cost", (run.id,), config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                tuned = Tuned(
+                    name=candidate.name,
+                    kind=candidate.engine,
+                    rows_per_s=run.rows_per_s or 0.0,
+                    machine=run.machine,
+                    cores=cores(),
+                    latency_p95_s=run.latency_p95_s,
+                    tuning_s=training.duration_s if training else 0.0,
+                    training_rows=data.counts["train"] + data.counts["validation"],
+                )
+                table = cost_table(usage, incumbent=incumbent, tuned=tuned, settings=settings)
+                self.store.add(
+                    CostReport(
+                        id=record_id,
+                        table=table.model_dump(mode="json"),
+                        parents=(run.id,),
+                        made_by=self.records.made_by(config),
+                    )
+                )
+        return self.records.name("cost", record_id, CostReport)
+
+    def report(self) -> Path:
+        """Write `report.html` from what the workspace holds, and return its path."""
+        from offramp.evidence import collect
+        from offramp.report import render
+
+        path = self.path / "report.html"
+        write_text(render(collect(self)), path)
+        return path
+
+    def run(self) -> Path:
+        """Do the whole loop: ingest, curate, baseline, tune, verdict, cost, report; return the report's path.
+
+        Cost is left out, and the report says so, when the settings hold no volume or price.
+        """
+        data = self.curate()
+        self.baseline(data)
+        self.verdict(self.tune(data), on=data)
+        if self.priced():
+            self.cost()
+        return self.report()
+
+    def priced(self) -> bool:
+        """Say whether the settings hold enough to compute costs."""
+        cost = self.settings.cost
+        own = cost.incumbent_usd_per_1k_requests is not None
+        return cost.requests_per_month is not None and (own or cost.incumbent_model is not None)
+
+    # ---- looking -----------------------------------------------------------------------------------------------
+
+    def show(self, record: str | None = None) -> list[Record]:
+        """Return every record, oldest first; or one, by id or name, followed by its ancestors.
+
+        Raises:
+            NotFoundError: no such record.
+        """
+        if record is None:
+            return sorted(
+                (r for kind in TYPES.values() for r in self.store.all(kind)), key=lambda r: r.created_at
+            )
+        found: dict[str, Record] = {}
+        queue = [self.store.named(record) or record]
+        while queue:
+            record_id = queue.pop(0)
+            if record_id not in found:
+                found[record_id] = self.store.get(record_id, Record)
+                queue += found[record_id].parents
+        return list(found.values())
+
+    # ---- inside ------------------------------------------------------------------------------------------------
+
+    def _source(self, name: str) -> Path:
+        path = self.path / Path(name).expanduser()
+        if not path.exists():
+            raise NotFoundError(
+                f"source {name!r} was asked for; there is no {str(path)!r}; check [data] in offramp.toml"
+            )
+        return path
+
+    def _task(self, rows: pa.Table, mapping: Mapping) -> Task:
+        labels = sorted({label for label in rows.column("target").to_pylist() if label is not None})
+        task = Task(
+            name=self.settings.name,
+            inputs=tuple(_rows.fields(rows)),
+            target=", ".join(mapping.target) or f"answers in {mapping.incumbent}",
+            simulated=self.settings.data.simulated,
+            target_is_incumbent=mapping.target_is_incumbent,
+        )
+        return views.with_labels(task, labels)
+
+    def _reference(self, data: Dataset, versus: str) -> Candidate | None:
+        recorded = {candidate.name: candidate for candidate in self.roster.recorded(data)}
+        if versus in recorded:
+            return recorded[versus]
+        if versus != INCUMBENT:
+            raise NotFoundError(
+                f"a comparison with {versus!r} was asked for; recorded answers: {sorted(recorded)!r}"
+            )
+        if all(bar.level is not None for bar in self.settings.verdict.resolved()):
+            return None
+        if "zero-shot" not in self.settings.ladder.rungs:
+            raise DataError(
+                "a reference was asked for; the data holds no incumbent answers and `zero-shot` is not on the ladder; "
+                "map the incumbent's column, or set an absolute line (`level` under [[verdict.bars]])"
+            )
+        return self.roster.fitted("zero-shot", data)
+
+    def _incumbent_on_validation(self, data: Dataset, metric: str) -> Any:
+        for candidate in self.roster.recorded(data):
+            if candidate.name == INCUMBENT:
+                return self.roster.scores(self.evaluate(candidate, data, split="validation"), metric)
+        return None
+
+    def _outcomes(self, candidate: Candidate, data: Dataset) -> Outcomes:
+        run = self.evaluate(candidate, data)
+        answers = self.roster.answers(run)
+        bars = self.settings.verdict.resolved()
+        return Outcomes(
+            ids=_rows.ids(answers),
+            scores={
+                bar.metric: [None if np.isnan(s) else float(s) for s in self.roster.scores(run, bar.metric)]
+                for bar in bars
+            },
+            clusters=views.clusters(self.roster.asked(run)),
+            failed_answers=answers.num_rows - answers.column("error").null_count,
+        )
+
+    def _keep_climb(self, data: Dataset, chosen: Candidate, steps: Sequence[ladder.Step], why: str) -> None:
+        names = ("rung", "score", "difference", "chance", "holds")
+        taken = [{name: getattr(step, name) for name in names} for step in steps]
+        config = {"chosen": chosen.name, "rungs": [step.rung for step in steps]}
+        record_id = self.records.id("trainingrun", "fit", (data.id, chosen.id), config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                fits = [self.roster.training(self.roster.fitted(step.rung, data)) for step in steps]
+                self.store.add(
+                    TrainingRun(
+                        id=record_id,
+                        candidate=chosen.id,
+                        duration_s=sum(fit.duration_s for fit in fits if fit),
+                        details={"why": why, "steps": taken},
+                        parents=(data.id, chosen.id),
+                        made_by=self.records.made_by(config),
+                    )
+                )
+        self.records.name("climb", record_id, TrainingRun)
