@@ -19,9 +19,9 @@ HEAD = """# Settings
 <!-- written by docs/settings_page.py; edit the docstrings in the code instead -->
 
 One `offramp.toml` per workspace. What is set where wins in this order: argument (`--set verdict.margin=0.03`, or
-`offramp.open(folder, verdict={"margin": 0.03})`), environment (`OFFRAMP_VERDICT__MARGIN=0.03`), file, default. An unknown
-key is an error. Secrets never stand in the file. A change makes new records from the first stage it touches; what was
-made before stays.
+`offramp.open(folder, verdict={"margin": 0.03})`), environment (`OFFRAMP_VERDICT__MARGIN=0.03`), file, default. An
+unknown key is an error. Secrets never stand in the file. A change makes new records from the first stage it touches;
+what was made before stays.
 
 ```toml
 name = "product-category"

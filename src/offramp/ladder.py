@@ -61,8 +61,9 @@ class LadderSettings(Frozen):
     """Stop at the first rung that holds, or try every one and still take the smallest that holds."""
     chance: float = Field(default=0.7, gt=0, lt=1)
     """A rung holds when the chance of a `ready` on the holdout, seen from validation, is at least this."""
-    refit: bool = True
-    """Fit the rung that was taken once more on train and validation together, with the same choices."""
+    refit: tuple[RungName, ...] = ("majority", "knn", "linear", "blend")
+    """Rungs that are fitted once more on train and validation together, with the choices made before, when they are
+    taken. Without the encoder: a tenth more rows is not worth doubling its minutes."""
     linear: LinearSettings = LinearSettings()
     """Settings of the linear rung."""
     encoder: EncoderSettings = EncoderSettings()

@@ -101,13 +101,14 @@ class Roster:
         return self._store.get(record_id, Candidate)
 
     def final(self, rung: str, data: Dataset) -> Candidate:
-        """Return what would be deployed for a rung: fitted on train and validation where `ladder.refit` says so."""
-        return self.fitted(rung, data, final=self._settings.ladder.refit and RUNGS[rung].tuned)
+        """Return what would be deployed for a rung: fitted on train and validation where `ladder.refit` names it."""
+        return self.fitted(rung, data, final=rung in self._settings.ladder.refit and RUNGS[rung].tuned)
 
     def fitted(self, rung: str, data: Dataset, *, final: bool = False) -> Candidate:
         """Fit a rung on the train split, or with `final` on train and validation with the choices made before."""
         first = self.fitted(rung, data) if final else None
-        members = [self.fitted(name, data, final=final) for name in train.MEMBERS.get(rung, ())]
+        member_of = self.final if final else self.fitted
+        members = [member_of(name, data) for name in train.MEMBERS.get(rung, ())]
         config = {
             "rung": rung,
             "final": final,

@@ -4,7 +4,9 @@ Exit codes: 0 done, 2 something a user can mend (the message says what), 130 int
 Tables go to standard output, progress to standard error; `--json` prints the record instead of the table.
 """
 
+import os
 import sys
+import warnings
 
 from offramp.cli.app import app
 
@@ -15,6 +17,7 @@ def main() -> None:
     """Run the command line; errors a user can mend become one message and exit code 2."""
     from offramp.errors import OfframpError
 
+    _quiet_libraries()
     try:
         app(standalone_mode=False)
     except OfframpError as failure:
@@ -31,6 +34,19 @@ def main() -> None:
         if code is None:
             raise
         sys.exit(code)
+
+
+def _quiet_libraries() -> None:
+    """Keep libraries' own bars and notices to their developers off the screen, and the model hub out of reach.
+
+    A user who names an encoder on the hub sets HF_HUB_OFFLINE=0.
+    """
+    os.environ.setdefault("HF_HUB_OFFLINE", "1")
+    os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
+    os.environ.setdefault("TRANSFORMERS_VERBOSITY", "error")
+    os.environ.setdefault("TQDM_DISABLE", "1")
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    warnings.filterwarnings("ignore", category=FutureWarning)
 
 
 def _usage(failure: Exception) -> int | None:

@@ -1,0 +1,53 @@
+"""How time and memory of the whole loop grow with the number of rows, on the embedded sample task (simulated answers).
+
+Each size is `offramp demo --size N` in its own process, smallest first.
+"""
+
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import offramp
+from _common import SMALL, emit, table
+from _loop import OFFRAMP
+from offramp.types import Candidate
+
+SIZES = (1_000, 3_000) if SMALL else (1_000, 3_000, 10_000, 30_000)
+BYTES_GOAL = 3e9
+
+
+def main() -> None:
+    """Run and report."""
+    rows, figures = [], {}
+    for size in SIZES:
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch) / "demo"
+            began, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
+            command = [*OFFRAMP, "demo", str(folder), "--size", str(size), "--json"]
+            done = subprocess.run(
+                command, check=False, stdout=subprocess.DEVNULL, env={**os.environ, "HF_HUB_OFFLINE": "1"}
+            )
+            if done.returncode:
+                sys.exit(f"offramp demo --size {size} ended with exit code {done.returncode}")
+            seconds, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
+            with offramp.open(folder) as ws:
+                data = ws.curate()
+                chosen = ws.store.get(ws.store.named("chosen") or "", Candidate)
+                accuracy = ws.roster.summary(ws.evaluate(chosen, data))["accuracy"]
+        cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+        peak = after.ru_maxrss * 1024
+        figures[str(size)] = {
+            "wall_s": seconds, "cpu_s": cpu, "peak_bytes": peak, "taken": chosen.name, "holdout_accuracy": accuracy,
+        }  # fmt: skip
+        rows.append((size, f"{seconds:.0f}", f"{cpu:.0f}", f"{1000 * seconds / size:.1f}", f"{peak / 1e9:.2f}", chosen.name))
+    table(rows, ("rows", "wall s", "CPU s", "wall ms per row", "peak GB", "taken"))
+    largest = figures[str(SIZES[-1])]["peak_bytes"]
+    emit("scale", figures, {"peak memory at the largest size, bytes": (largest, BYTES_GOAL, largest < BYTES_GOAL)})
+
+
+if __name__ == "__main__":
+    main()
