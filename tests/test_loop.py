@@ -91,7 +91,8 @@ def test_simulated_answerers_are_called_simulated(ws: Workspace) -> None:
 
     assert titles
     assert all("simulated" in title for title in titles)
-    assert "Simulated in this data" in page
+    assert "human 1, human 2, human 3" in page
+    assert "not a real service or real people" in page
 
 
 def test_lineage_leads_from_the_verdict_to_the_raw_rows(ws: Workspace) -> None:

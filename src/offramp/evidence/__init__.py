@@ -64,7 +64,7 @@ def collect(workspace: "Workspace") -> ReportData:
         holdout_uses=_uses(workspace, data),
         failures=failures_of(workspace, data),
         reproduce=_reproduce(workspace, data),
-        caveats=_caveats(data, verdict, cost, reference=reference),
+        caveats=_caveats(verdict, cost, reference=reference),
     )
 
 
@@ -111,27 +111,13 @@ def _reproduce(workspace: "Workspace", data: Dataset) -> Reproduce:
     )
 
 
-def _caveats(
-    data: Dataset, verdict: Verdict | None, cost: CostReport | None, *, reference: Candidate | None
-) -> tuple[str, ...]:
+def _caveats(verdict: Verdict | None, cost: CostReport | None, *, reference: Candidate | None) -> tuple[str, ...]:
+    """What the page does not say by itself; it knows about simulated answers, borrowed labels and used holdouts."""
     found = []
-    if data.task.simulated:
-        names = ", ".join(name.replace("_", " ") for name in data.task.simulated)
-        found.append(f"Simulated in this data, not measured from a real service or real people: {names}.")
-    if data.task.target_is_incumbent:
-        found.append(
-            "No reviewed labels were given: the labels are the incumbent's own answers, so accuracy means agreement "
-            "with the incumbent, and its mistakes are learned too."
-        )
     if verdict and reference is not None and reference.engine != "recorded":
         found.append(
             "The data holds no answers of an incumbent: the comparison is with the untuned baseline, which shows that "
             "tuning helps, not that a switch is safe. Map the incumbent's answers or set an absolute line."
-        )
-    if verdict and verdict.holdout_use > 1:
-        found.append(
-            f"This is claim {verdict.holdout_use} on the same holdout; each bar was tested at alpha divided by "
-            f"{verdict.holdout_use} to make up for it."
         )
     if cost is None:
         found.append(
