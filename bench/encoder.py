@@ -31,7 +31,7 @@ from offramp.types import Task
 
 Curve = list[tuple[float, float]]
 RATE, RANK, BATCH = 1e-3, 16, 32
-EPOCHS = 2 if SMALL else 5
+EPOCHS = 2 if SMALL else 3
 
 
 class Clock:

@@ -43,10 +43,23 @@ def main() -> None:
         figures[str(size)] = {
             "wall_s": seconds, "cpu_s": cpu, "peak_bytes": peak, "taken": chosen.name, "holdout_accuracy": accuracy,
         }  # fmt: skip
-        rows.append((size, f"{seconds:.0f}", f"{cpu:.0f}", f"{1000 * seconds / size:.1f}", f"{peak / 1e9:.2f}", chosen.name))
+        rows.append(
+            (
+                size,
+                f"{seconds:.0f}",
+                f"{cpu:.0f}",
+                f"{1000 * seconds / size:.1f}",
+                f"{peak / 1e9:.2f}",
+                chosen.name,
+            )
+        )
     table(rows, ("rows", "wall s", "CPU s", "wall ms per row", "peak GB", "taken"))
     largest = figures[str(SIZES[-1])]["peak_bytes"]
-    emit("scale", figures, {"peak memory at the largest size, bytes": (largest, BYTES_GOAL, largest < BYTES_GOAL)})
+    emit(
+        "scale",
+        figures,
+        {"peak memory at the largest size, bytes": (largest, BYTES_GOAL, largest < BYTES_GOAL)},
+    )
 
 
 if __name__ == "__main__":

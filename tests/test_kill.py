@@ -25,7 +25,7 @@ from offramp.workspace import init
 KILLS = int(os.environ.get("OFFRAMP_KILLS", "2"))
 FULL = KILLS >= 10
 RUNGS = ["zero-shot", "linear", "encoder", "blend"] if FULL else ["zero-shot", "linear"]
-LADDER = {"rungs": RUNGS, "climb": "all", "encoder": {"epochs": 2, "checkpoint_steps": 5}}
+LADDER = {"rungs": RUNGS, "climb": "all", "encoder": {"epochs": 1, "max_tokens": 32, "checkpoint_steps": 5}}
 COMMAND = [sys.executable, "-c", "from offramp.cli import main; main()", "run", "--json"]
 
 

@@ -94,7 +94,7 @@ def test_each_claim_on_a_holdout_is_counted_once(tmp_path: Path) -> None:
         assert store.spend_holdout("h", "claim-a", "a against b") == 1
         assert store.spend_holdout("other", "claim-a", "a against b") == 1
 
-        assert [what for what, _ in store.holdout_uses("h")] == ["a against b", "c against b"]
+        assert [what for _, what, _ in store.holdout_uses("h")] == ["a against b", "c against b"]
 
 
 def test_a_second_process_is_told_who_holds_the_workspace(tmp_path: Path) -> None:

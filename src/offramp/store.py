@@ -256,15 +256,17 @@ class Store:
             connection.execute(sa.insert(_holdout_uses), row)
             return len(seen) + 1
 
-    def holdout_uses(self, data_hash: str) -> list[tuple[str, datetime]]:
-        """Return what the holdout was used for and when, oldest first."""
+    def holdout_uses(self, data_hash: str) -> list[tuple[str, str, datetime]]:
+        """Return (claim, what it was, when) of every use of the holdout, oldest first."""
         with self._transaction() as connection:
             query = (
-                sa.select(_holdout_uses.c.what, _holdout_uses.c.at)
+                sa.select(_holdout_uses.c.claim, _holdout_uses.c.what, _holdout_uses.c.at)
                 .where(_holdout_uses.c.dataset == data_hash)
                 .order_by(_holdout_uses.c.at, _holdout_uses.c.claim)
             )
-            return [(what, datetime.fromisoformat(at)) for what, at in connection.execute(query)]
+            return [
+                (claim, what, datetime.fromisoformat(at)) for claim, what, at in connection.execute(query)
+            ]
 
 
 def write_table(table: pa.Table, path: Path) -> None:

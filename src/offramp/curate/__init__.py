@@ -184,7 +184,7 @@ def _near_and_split(
     """Merge near-identical rows, split by families, then judge strange rows outside the holdout."""
     near = run.settings.near
     progress("embedding rows", 0, run.view.num_rows)
-    vectors = np.asarray(embedder.encode(row_tables.texts(run.view)), np.float32)
+    vectors = np.asarray(embedder.encode(row_tables.excerpts(run.view)), np.float32)
     progress("embedding rows", run.view.num_rows, run.view.num_rows)
     start, ids = run.view, row_tables.ids(run.view)
     around = neighbours.survey(row_tables.texts(start), vectors, thresholds=near, progress=progress)

@@ -86,8 +86,18 @@ def _summary(data: Dataset) -> str:
 
 
 def _uses(workspace: "Workspace", data: Dataset) -> tuple[HoldoutUse, ...]:
-    uses = workspace.store.holdout_uses(ids_hash(workspace.rows(data, "holdout")))
-    return tuple(HoldoutUse(when=when, claim=what) for what, when in uses)
+    store, found = workspace.store, []
+    for claim, what, when in store.holdout_uses(ids_hash(workspace.rows(data, "holdout"))):
+        verdict = store.get(claim, Verdict) if store.has(claim) else None
+        found.append(
+            HoldoutUse(
+                when=when,
+                claim=what,
+                candidate=store.get(verdict.candidate, Candidate).name if verdict else "",
+                outcome=verdict.body.outcome if verdict else "interrupted",
+            )
+        )
+    return tuple(found)
 
 
 def _reproduce(workspace: "Workspace", data: Dataset) -> Reproduce:
@@ -111,7 +121,9 @@ def _reproduce(workspace: "Workspace", data: Dataset) -> Reproduce:
     )
 
 
-def _caveats(verdict: Verdict | None, cost: CostReport | None, *, reference: Candidate | None) -> tuple[str, ...]:
+def _caveats(
+    verdict: Verdict | None, cost: CostReport | None, *, reference: Candidate | None
+) -> tuple[str, ...]:
     """What the page does not say by itself; it knows about simulated answers, borrowed labels and used holdouts."""
     found = []
     if verdict and reference is not None and reference.engine != "recorded":

@@ -21,7 +21,7 @@ import pyarrow as pa
 
 from offramp import rows as _rows
 from offramp.calibrate import log_softmax
-from offramp.embed.packed import Backbone, Packed, Tokens, load_backbone, pack, plan
+from offramp.embed.packed import Backbone, Packed, Tokens, encoded, load_backbone, pack, plan
 from offramp.errors import ModelError, boundary
 from offramp.models.base import answers_from
 from offramp.models.labels import size_bytes
@@ -132,8 +132,7 @@ def tokenize(backbone: Backbone, rows: pa.Table, *, max_tokens: int | None = Non
         return backbone.tokenize([_legal(text) for text in _rows.texts(rows)], max_tokens=limit)
     backbone.tokenizer.enable_truncation(limit)
     parts = [
-        [encoding.ids for encoding in backbone.tokenizer.encode_batch(column, add_special_tokens=False)]
-        for column in columns
+        [ids.tolist() for ids in encoded(backbone.tokenizer, column, special=False)] for column in columns
     ]
     texts = [_join(row, marks, limit) for row in zip(*parts, strict=True)]
     lengths = np.fromiter((len(ids) for ids in texts), np.int64, len(texts))

@@ -26,8 +26,6 @@ from offramp.models.labels import Embedder
 from offramp.models.tfidf import Block, Tfidf
 from offramp.types import Frozen
 
-EMBED_CHARS = 600
-"""Characters of a row that are embedded, shared evenly by its fields."""
 _CHUNK_CELLS = 2_000_000
 
 
@@ -160,11 +158,7 @@ class LinearModel:
 
 def embed(rows: pa.Table, embedder: Embedder) -> np.ndarray:
     """Embed the start of every field, joined by newlines: float32 (rows, dimensions), rows of length 1."""
-    names = _rows.fields(rows)
-    share = EMBED_CHARS // max(len(names), 1)
-    columns = [[text[:share] for text in _rows.field(rows, name)] for name in names]
-    texts = ["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
-    return np.asarray(embedder.encode(texts), dtype=np.float32)
+    return np.asarray(embedder.encode(_rows.excerpts(rows)), dtype=np.float32)
 
 
 def _sparse_head(arrays: dict[str, np.ndarray], sizes: tuple[int, ...]) -> SparseHead:

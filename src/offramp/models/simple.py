@@ -110,7 +110,7 @@ class ZeroShotModel:
 
     def similarities(self, rows: pa.Table) -> np.ndarray:
         """Return cosines of inputs and labels, float32 (rows, labels)."""
-        return np.asarray(self.embedder.encode(_rows.texts(rows)) @ self.vectors.T, dtype=np.float32)
+        return np.asarray(self.embedder.encode(_rows.excerpts(rows)) @ self.vectors.T, dtype=np.float32)
 
     def probabilities(self, rows: pa.Table) -> np.ndarray:
         """Return probabilities, float32 (rows, labels)."""
@@ -159,12 +159,12 @@ class NeighbourModel:
         if not train.num_rows:
             raise DataError("training rows were expected; found 0: add labelled rows")
         labels = label_set(task, _rows.targets(train))
-        vectors = embedder.encode(_rows.texts(train)).astype(np.float16)
+        vectors = embedder.encode(_rows.excerpts(train)).astype(np.float16)
         columns = label_columns(labels, _rows.targets(train)).astype(np.int32)
         model = cls(labels, vectors, columns, DEFAULT_NEIGHBOURS, Pool((1.0,), float("nan")), embedder)
         if validation is None or not validation.num_rows:
             return model
-        queries = embedder.encode(_rows.texts(validation))
+        queries = embedder.encode(_rows.excerpts(validation))
         gold = label_columns(labels, _rows.targets(validation))
         votes = {k: model._log_votes(queries, k) for k in NEIGHBOURS}
         best = max(NEIGHBOURS, key=lambda k: float((votes[k].argmax(axis=1) == gold).mean()))
@@ -193,7 +193,7 @@ class NeighbourModel:
     def probabilities(self, rows: pa.Table) -> np.ndarray:
         """Return probabilities, float32 (rows, labels)."""
         return self.pool.probabilities(
-            [self._log_votes(self.embedder.encode(_rows.texts(rows)), self.neighbours)]
+            [self._log_votes(self.embedder.encode(_rows.excerpts(rows)), self.neighbours)]
         )
 
     def answer(self, rows: pa.Table) -> pa.Table:
