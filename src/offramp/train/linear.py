@@ -54,7 +54,7 @@ class LinearSettings(Frozen):
     Banking77, accuracy with 1 / 2 / 4: 92.7 / 93.2 / 92.9 %."""
     ridge: float = Field(default=0.5, gt=0)
     """Regularisation of the embedding view."""
-    threads: int = Field(default=2, ge=1)
+    threads: int = Field(default=1, ge=1)
     """Classes of the n-gram view that are fitted at the same time."""
 
 
