@@ -95,3 +95,11 @@ def test_docs_settings_page_is_what_the_settings_say():
     ).stdout
 
     assert (ROOT / "docs" / "settings.md").read_text(encoding="utf-8") == made, "run `make docs`"
+
+
+def test_docs_readme_figures_are_those_that_were_measured(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.syspath_prepend(str(ROOT / "bench"))
+    figures = importlib.import_module("_figures")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+
+    assert figures.rewritten(readme) == readme, "run `python bench/_figures.py`"
