@@ -45,7 +45,7 @@ test: $(STAMP)  ## Run the tests
 	"$(BIN)/python" -m pytest $(ARGS)
 
 kill: $(STAMP)  ## SIGKILL a run at ten random moments; minutes
-	OFFRAMP_KILLS=10 "$(BIN)/python" -m pytest tests/test_kill.py $(ARGS)
+	KILLS=10 "$(BIN)/python" -m pytest tests/test_kill.py $(ARGS)
 
 check: lint types test  ## Lint, types, layers, tests
 

@@ -49,6 +49,7 @@ def test_a_taxonomy_is_learned_and_answered_in_whole_paths(tmp_path: Path) -> No
         "embedding, level 1 of 2",
         "embedding, level 2 of 2",
         "label words",
+        "label rarity",
     ]
     assert fit.size_bytes == sum(path.stat().st_size for path in tmp_path.iterdir())
 

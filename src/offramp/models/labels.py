@@ -5,6 +5,7 @@ for rows. Codes and separators are dropped from them; the label itself is never 
 """
 
 import re
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -101,3 +102,14 @@ def load_model(folder: Path, engine: str) -> tuple[dict[str, Any], dict[str, np.
 def size_bytes(folder: Path) -> int:
     """Return the size of all files of a model."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def release() -> None:
+    """Give freed memory back to the system where the C library can; it keeps it otherwise, and peaks add up."""
+    import ctypes
+    import gc
+
+    gc.collect()
+    trim = getattr(ctypes.CDLL(None), "malloc_trim", None) if sys.platform == "linux" else None
+    if trim is not None:
+        trim(0)

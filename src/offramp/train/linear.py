@@ -9,7 +9,7 @@ Trap: multiplicity weights of rows count in the choices, not in the heads.
 """
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,10 +27,11 @@ from offramp.models.labels import (
     label_set,
     label_vectors,
     path_words,
+    release,
     size_bytes,
     unit,
 )
-from offramp.models.linear import Choices, LinearModel, embed
+from offramp.models.linear import RARITY, Choices, LinearModel, embed
 from offramp.models.tfidf import Tfidf
 from offramp.types import Frozen, Progress, Task, silent
 
@@ -97,16 +98,54 @@ class LinearFit:
 
 
 @dataclass(frozen=True)
-class _Views:
-    """Training rows as features, label words of rare labels included."""
+class _Target:
+    """What is to be learned; rare labels' words count as rows, after the others."""
 
     labels: tuple[str, ...]
     levels: Levels
     columns: np.ndarray
-    tfidf: Tfidf
-    grams: Any
-    vectors: np.ndarray | None
-    label_vectors: np.ndarray | None
+    rare: np.ndarray
+    words: list[str]
+    rarity: np.ndarray
+
+    @classmethod
+    def of(cls, rows: pa.Table, task: Task) -> "_Target":
+        """Read the labels of training rows."""
+        targets = _rows.targets(rows)
+        labels = label_set(task, targets)
+        columns = label_columns(labels, targets)
+        counts = np.bincount(columns, minlength=len(labels))
+        rare = np.flatnonzero(counts < FEW_ROWS)
+        words = ["\n".join(path_words(labels[i], task.separator)) for i in rare]
+        rarity = -np.log((counts + 1) / (len(columns) + len(labels))).astype(np.float32)
+        levels = Levels.of(labels, task.separator)
+        return cls(labels, levels, np.concatenate([columns, rare]), rare, words, rarity)
+
+
+@dataclass(frozen=True)
+class _Judge:
+    """Validation rows that decide between settings."""
+
+    rows: pa.Table
+    gold: np.ndarray
+    levels: Levels
+
+    @classmethod
+    def of(cls, target: _Target, validation: pa.Table) -> "_Judge":
+        """Take as many validation rows as the weights are fitted on."""
+        cells = len(target.labels) * (len(target.levels.maps) * 2 + 2)
+        most = max(MAX_CELLS // cells, 200)
+        seen = validation.take(np.arange(0, validation.num_rows, -(-validation.num_rows // most) or 1))
+        return cls(seen, label_columns(target.labels, _rows.targets(seen)), target.levels)
+
+    def pool(self, opinions: list[np.ndarray]) -> Pool:
+        """Weigh opinions on every label."""
+        return fit_pool(opinions, self.gold, row_weights=_rows.weights(self.rows))
+
+    def loss(self, scores: list[np.ndarray]) -> float:
+        """Return the log-loss of one view's scores, level by level."""
+        value = self.pool(self.levels.expand(scores)).log_loss
+        return value if np.isfinite(value) else 0.0
 
 
 def fit_linear(rows: pa.Table, validation: pa.Table | None, job: LinearJob) -> LinearFit:
@@ -153,109 +192,124 @@ def _choose_within(rows: pa.Table, job: LinearJob) -> LinearModel:
 
 def _choose(rows: pa.Table, validation: pa.Table, job: LinearJob) -> LinearModel:
     """Fit every setting to try, keep the best of each view by log-loss, then weigh the opinions."""
-    views, settings = _views(rows, job), job.settings
-    opinions = len(views.levels.maps) * 2 + 1
-    most = max(MAX_CELLS // (len(views.labels) * opinions), 200)
-    seen = validation.take(np.arange(0, validation.num_rows, -(-validation.num_rows // most) or 1))
-    gold, shares = label_columns(views.labels, _rows.targets(seen)), _rows.weights(seen)
-
-    def loss(found: list[np.ndarray]) -> float:
-        value = fit_pool(views.levels.expand(found), gold, row_weights=shares).log_loss
-        return value if np.isfinite(value) else 0.0
-
-    sparse, kernel = None, None
-    cost, sharpness = settings.costs[0], settings.sharpnesses[0]
-    if views.grams is not None:
-        grams = views.tfidf.transform(seen)
-        heads = [(c, _sparse(views, c, job)) for c in settings.costs]
-        cost, sparse = (
-            min(heads, key=lambda pair: loss(pair[1].scores(grams))) if len(heads) > 1 else heads[0]
-        )
-    if views.vectors is not None and job.embedder is not None:
-        near = embed(seen, job.embedder)
-        kernels = [(s, _kernel(views, s, job)) for s in settings.sharpnesses]
-        sharpness, kernel = (
-            min(kernels, key=lambda p: loss(p[1].scores(near))) if len(kernels) > 1 else kernels[0]
-        )
-    none = Choices(cost=cost, sharpness=sharpness, ridge=settings.ridge, weights=(), log_loss=None)
-    model = _model(views, sparse, kernel, none, job)
-    pool = fit_pool(model.opinions(seen), gold, row_weights=shares)
-    if not any(pool.weights):
-        pool = Pool((1.0 / len(pool.weights),) * len(pool.weights), float("nan"))
-    found = float(pool.log_loss) if np.isfinite(pool.log_loss) else None
-    return _model(
-        views, sparse, kernel, none.model_copy(update={"weights": pool.weights, "log_loss": found}), job
-    )
+    target, settings = _Target.of(rows, job.task), job.settings
+    judge = _Judge.of(target, validation)
+    model = _heads(rows, target, job, costs=settings.costs, sharpnesses=settings.sharpnesses, judge=judge)
+    pool = judge.pool(model.opinions(judge.rows))
+    if not any(pool.weights) or not np.isfinite(pool.log_loss):
+        return _weighed(model, _even(model), None)
+    return _weighed(model, pool.weights, float(pool.log_loss))
 
 
 def _fit_with(rows: pa.Table, choices: Choices, job: LinearJob) -> LinearModel:
     """Fit with choices that were made before."""
-    views = _views(rows, job)
-    sparse = _sparse(views, choices.cost, job) if views.grams is not None else None
-    kernel = (
-        _kernel(views, choices.sharpness, job, ridge=choices.ridge) if views.vectors is not None else None
-    )
-    model = _model(views, sparse, kernel, choices, job)
+    target = _Target.of(rows, job.task)
+    kept = replace(job, settings=job.settings.model_copy(update={"ridge": choices.ridge}))
+    model = _heads(rows, target, kept, costs=(choices.cost,), sharpnesses=(choices.sharpness,))
     if len(model.opinion_names()) != len(choices.weights):
         # The kept choices were made with other views or levels; trust all alike rather than fail.
-        even = (1.0 / len(model.opinion_names()),) * len(model.opinion_names())
-        return _model(views, sparse, kernel, choices.model_copy(update={"weights": even}), job)
-    return model
+        return _weighed(model, _even(model), choices.log_loss)
+    return _weighed(model, choices.weights, choices.log_loss)
 
 
-def _views(rows: pa.Table, job: LinearJob) -> _Views:
-    targets = _rows.targets(rows)
-    labels = label_set(job.task, targets)
-    columns = label_columns(labels, targets)
-    rare = np.flatnonzero(np.bincount(columns, minlength=len(labels)) < FEW_ROWS)
-    words = ["\n".join(path_words(labels[i], job.task.separator)) for i in rare]
-    tfidf, grams = Tfidf(()), None
-    if job.settings.words:
-        import scipy.sparse as sp
+def _weighed(model: LinearModel, weights: tuple[float, ...], log_loss: float | None) -> LinearModel:
+    choices = model.choices.model_copy(update={"weights": weights, "log_loss": log_loss})
+    return replace(model, choices=choices)
 
-        job.progress("linear: n-grams", 0, 1)
-        tfidf = Tfidf.fit(rows)
-        if tfidf.columns:
-            grams = sp.vstack([tfidf.transform(rows), tfidf.transform_texts(words)], format="csr")
-    vectors = names = None
-    if job.settings.embedding and job.embedder is not None:
-        job.progress("linear: embeddings", 0, 1)
-        names = label_vectors(labels, job.task.separator, job.embedder)
-        vectors = unit(np.concatenate([embed(rows, job.embedder), names[rare]]))
+
+def _even(model: LinearModel) -> tuple[float, ...]:
+    """Trust all opinions alike, but do not favour rare labels without a reason."""
+    names = model.opinion_names()
+    return tuple(0.0 if name == RARITY else 1.0 / (len(names) - 1) for name in names)
+
+
+def _heads(
+    rows: pa.Table,
+    target: _Target,
+    job: LinearJob,
+    *,
+    costs: tuple[float, ...],
+    sharpnesses: tuple[float, ...],
+    judge: _Judge | None = None,
+) -> LinearModel:
+    """Fit one view after the other, so that the features of one are gone before the next; no weights yet."""
+    settings, separator = job.settings, job.task.separator
+    tfidf, sparse, cost = Tfidf(()), None, costs[0]
+    if settings.words:
+        tfidf, sparse, cost = _grams_head(rows, target, job, costs=costs, judge=judge)
+        release()
+    kernel, names, sharpness = None, None, sharpnesses[0]
+    if settings.embedding and job.embedder is not None:
+        names = label_vectors(target.labels, separator, job.embedder)
+        kernel, sharpness = _kernel_head(
+            rows, target, job, names=names[target.rare], sharpnesses=sharpnesses, judge=judge
+        )
         names = names.astype(np.float16)
-    if grams is None and vectors is None:
+        release()
+    if sparse is None and kernel is None:
         raise DataError(
             f"text was expected in the fields {_rows.fields(rows)!r}; found none that any view can read: "
             "map other fields, or switch `words` or `embedding` on"
         )
-    separator = job.task.separator
-    return _Views(
-        labels, Levels.of(labels, separator), np.concatenate([columns, rare]), tfidf, grams, vectors, names
-    )
-
-
-def _sparse(views: _Views, cost: float, job: LinearJob) -> SparseHead:
-    job.progress("linear: n-gram head", 0, 1)
-    return SparseHead.fit(views.grams, views.columns, views.levels, cost=cost, threads=job.settings.threads)
-
-
-def _kernel(views: _Views, sharpness: float, job: LinearJob, *, ridge: float | None = None) -> KernelHead:
-    assert views.vectors is not None
-    job.progress("linear: embedding head", 0, 1)
-    chosen = ridge or job.settings.ridge
-    return KernelHead.fit(views.vectors, views.columns, views.levels, sharpness=sharpness, ridge=chosen)
-
-
-def _model(
-    views: _Views, sparse: SparseHead | None, kernel: KernelHead | None, choices: Choices, job: LinearJob
-) -> LinearModel:
     return LinearModel(
-        labels=views.labels,
-        separator=job.task.separator,
-        tfidf=views.tfidf,
+        labels=target.labels,
+        separator=separator,
+        tfidf=tfidf,
         sparse=sparse,
         kernel=kernel,
-        label_vectors=views.label_vectors,
-        choices=choices,
-        embedder=job.embedder if views.vectors is not None else None,
+        label_vectors=names,
+        rarity=target.rarity,
+        choices=Choices(cost=cost, sharpness=sharpness, ridge=settings.ridge, weights=(), log_loss=None),
+        embedder=job.embedder if kernel is not None else None,
     )
+
+
+def _grams_head(
+    rows: pa.Table, target: _Target, job: LinearJob, *, costs: tuple[float, ...], judge: _Judge | None
+) -> tuple[Tfidf, SparseHead | None, float]:
+    """Fit the n-gram view; its features are freed on return."""
+    import scipy.sparse as sp
+
+    job.progress("linear: n-grams", 0, 1)
+    tfidf = Tfidf.fit(rows)
+    if not tfidf.columns:
+        return tfidf, None, costs[0]
+    grams = sp.vstack([tfidf.transform(rows), tfidf.transform_texts(target.words)], format="csr")
+    job.progress("linear: n-gram head", 0, 1)
+    heads = (
+        (c, SparseHead.fit(grams, target.columns, target.levels, cost=c, threads=job.settings.threads))
+        for c in costs
+    )
+    if len(costs) == 1 or judge is None:
+        cost, head = next(heads)
+    else:
+        seen = tfidf.transform(judge.rows)
+        cost, head = min(heads, key=lambda pair: judge.loss(pair[1].scores(seen)))
+    return tfidf, head, cost
+
+
+def _kernel_head(
+    rows: pa.Table,
+    target: _Target,
+    job: LinearJob,
+    *,
+    names: np.ndarray,
+    sharpnesses: tuple[float, ...],
+    judge: _Judge | None,
+) -> tuple[KernelHead, float]:
+    """Fit the embedding view; `names` are the vectors of rare labels."""
+    assert job.embedder is not None
+    job.progress("linear: embeddings", 0, 1)
+    vectors = unit(np.concatenate([embed(rows, job.embedder), names]))
+    job.progress("linear: embedding head", 0, 1)
+    ridge = job.settings.ridge
+    heads = (
+        (s, KernelHead.fit(vectors, target.columns, target.levels, sharpness=s, ridge=ridge))
+        for s in sharpnesses
+    )
+    if len(sharpnesses) == 1 or judge is None:
+        sharpness, head = next(heads)
+    else:
+        seen = embed(judge.rows, job.embedder)
+        sharpness, head = min(heads, key=lambda pair: judge.loss(pair[1].scores(seen)))
+    return head, sharpness
