@@ -49,6 +49,18 @@ def test_both_heads_learn_every_level() -> None:
         assert right(found[1], gold) > 0.95
 
 
+def test_a_node_with_one_child_scores_the_same_at_both_levels() -> None:
+    vectors, columns = clusters(300, 3)
+    levels = Levels.of(("A > x", "B > y", "B > z"), " > ")
+
+    first, last = SparseHead.fit(sp.csr_matrix(vectors), columns, levels, cost=1.0).scores(
+        sp.csr_matrix(vectors)
+    )
+
+    assert np.array_equal(first[:, 0], last[:, 0])
+    assert not np.array_equal(first[:, 1], last[:, 1])
+
+
 def test_a_class_without_rows_scores_low_and_finite() -> None:
     vectors, columns = clusters(60, 2)
     levels = Levels.of(("a", "b", "never"), " > ")

@@ -153,3 +153,12 @@ def test_what_cannot_be_fitted_is_a_data_error(tmp_path: Path) -> None:
         fit_linear(offers(10), None, LinearJob(task=task(*WORDS), out=tmp_path))
     with pytest.raises(DataError, match="none that any view can read"):
         fit_linear(empty, None, LinearJob(task=task("a", "b"), out=tmp_path, settings=words))
+
+
+def test_rarity_of_labels_counts_only_when_validation_rows_said_so(tmp_path: Path) -> None:
+    few = table([("apple", "a"), ("pear", "a"), ("plum", "a"), ("rose", "b")])
+
+    fit, model = fitted(few, None, tmp_path, labels=("a", "b"))
+
+    assert np.allclose(model.rarity, [-np.log(4 / 6), -np.log(2 / 6)])
+    assert fit.weights["label rarity"] == 0.0

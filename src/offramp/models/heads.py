@@ -91,9 +91,10 @@ class SparseHead:
 
         doubles = features.astype(np.float64)
         parts = []
+        known: dict[bytes, tuple[Any, float]] = {}  # a node with one child is the same class at both levels
         for level, size in zip(levels.maps, levels.sizes, strict=True):
             fit = _svm_weights if size * doubles.nnz <= MAX_FITS else _mean_weights
-            parts.append(fit(doubles, level[columns], size, cost, threads))
+            parts.append(fit(doubles, level[columns], size, cost, threads, known))
         weights = sp.hstack([weights for weights, _ in parts], format="csr", dtype=np.float32)
         weights.data = weights.data.astype(np.float16).astype(np.float32)  # as it is stored
         return cls(weights, np.concatenate([offsets for _, offsets in parts]), levels.sizes)
@@ -106,13 +107,24 @@ class SparseHead:
 
 
 def _svm_weights(
-    features: Any, classes: np.ndarray, size: int, cost: float, threads: int
+    features: Any,
+    classes: np.ndarray,
+    size: int,
+    cost: float,
+    threads: int,
+    known: dict[bytes, tuple[Any, float]],
 ) -> tuple[Any, np.ndarray]:
     import scipy.sparse as sp
     from sklearn.svm import LinearSVC
 
     def one(wanted: int) -> tuple[Any, float]:
         inside = classes == wanted
+        key = np.packbits(inside).tobytes()
+        if key not in known:
+            known[key] = fresh(inside)
+        return known[key]
+
+    def fresh(inside: np.ndarray) -> tuple[Any, float]:
         if inside.all() or not inside.any():
             return sp.csc_matrix((features.shape[1], 1), dtype=np.float32), 1.0 if inside.any() else -1.0
         model = LinearSVC(C=cost, tol=1e-3, random_state=0).fit(features, inside)
@@ -130,7 +142,7 @@ def _svm_weights(
 
 
 def _mean_weights(
-    features: Any, classes: np.ndarray, size: int, _cost: float, _threads: int
+    features: Any, classes: np.ndarray, size: int, _cost: float, _threads: int, _known: object
 ) -> tuple[Any, np.ndarray]:
     import scipy.sparse as sp
 

@@ -30,7 +30,7 @@ from offramp.calibrate import fit_pool
 from offramp.embed.packed import Tokens, pack
 from offramp.errors import DataError, TrainingError
 from offramp.models.encoder import CONFIG, ENGINE, batched_scores, batched_vectors, tokenize, vectors
-from offramp.models.labels import label_columns, label_set, path_words
+from offramp.models.labels import label_columns, label_set, path_words, release
 from offramp.train import student as _student
 from offramp.train.student import CHECKPOINT, Shape, State, Student
 from offramp.types import Frozen, Progress, Task, canonical_json, silent
@@ -176,6 +176,7 @@ def fit_encoder(train: pa.Table, validation: pa.Table | None, job: EncoderJob) -
             )
             _student.write_config(job.out, facts)
     (job.out / CHECKPOINT).unlink(missing_ok=True)
+    release()
     return EncoderFit(
         losses=tuple(loop.state.losses),
         validation_accuracy=tuple(loop.state.accuracy),

@@ -56,7 +56,8 @@ class LinearSettings(Frozen):
     ridge: float = Field(default=0.5, gt=0)
     """Regularisation of the embedding view."""
     threads: int = Field(default=1, ge=1)
-    """Classes of the n-gram view that are fitted at the same time."""
+    """Classes of the n-gram view that are fitted at the same time; with more than 1 a fit cannot be repeated to the
+    bit, because liblinear's threads draw from one random generator."""
 
 
 @dataclass(frozen=True)
