@@ -125,3 +125,8 @@ def test_paths_are_written_as_the_workspace_reads_them(
     monkeypatch.chdir(tmp_path)
 
     assert relative("logs.csv", Path("ws")) == "../logs.csv"
+
+
+def test_a_value_cannot_be_a_section_at_the_same_time() -> None:
+    with pytest.raises(ConfigError, match="cannot hold"):
+        assignments(["seed=1", "seed.more=2"])

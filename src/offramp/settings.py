@@ -156,17 +156,27 @@ def merged(base: MappingABC[str, Any], over: MappingABC[str, Any]) -> dict[str, 
     return result
 
 
+def put(content: dict[str, Any], keys: Sequence[str], text: str, *, where: str) -> None:
+    """Put a value written as text (YAML) into nested content.
+
+    Raises:
+        ConfigError: the text is not a value, or a key on the way is not a section.
+    """
+    *sections, key = keys
+    for section in sections:
+        content = content.setdefault(section, {})
+        if not isinstance(content, dict):
+            raise ConfigError(f"{where}: {section!r} was set to a value before and cannot hold {key!r}")
+    try:
+        content[key] = yaml.safe_load(text)
+    except yaml.YAMLError as failure:
+        raise ConfigError(f"{where}: the value is not readable: {failure}") from failure
+
+
 def _from_environment(environment: MappingABC[str, str]) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, text in environment.items():
-        if not name.startswith(PREFIX) or name in _RESERVED:
-            continue
-        *sections, key = name.removeprefix(PREFIX).lower().split("__")
-        place = found
-        for section in sections:
-            place = place.setdefault(section, {})
-        try:
-            place[key] = yaml.safe_load(text)
-        except yaml.YAMLError as failure:
-            raise ConfigError(f"environment variable {name}={text!r} is not a value: {failure}") from failure
+        if name.startswith(PREFIX) and name not in _RESERVED:
+            keys = name.removeprefix(PREFIX).lower().split("__")
+            put(found, keys, text, where=f"environment variable {name}={text!r}")
     return found

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from offramp.errors import ConfigError
+from offramp.settings import put
 
 _LISTS = ("inputs", "target", "humans")
 
@@ -23,14 +22,7 @@ def assignments(pairs: Sequence[str] | None) -> dict[str, Any]:
         name, equals, text = pair.partition("=")
         if not equals or not name:
             raise ConfigError(f"`--set` takes KEY=VALUE; {pair!r} found; e.g. --set verdict.margin=0.03")
-        *sections, key = name.strip().split(".")
-        place = found
-        for section in sections:
-            place = place.setdefault(section, {})
-        try:
-            place[key] = yaml.safe_load(text)
-        except yaml.YAMLError as failure:
-            raise ConfigError(f"`--set {pair}`: the value is not readable: {failure}") from failure
+        put(found, name.strip().split("."), text, where=f"`--set {pair}`")
     return found
 
 

@@ -100,20 +100,7 @@ def _linear(job: Job) -> dict[str, Any]:
 
     settings = job.settings["linear"]
     assert isinstance(settings, LinearSettings)
-    fit = fit_linear(
-        job.learned,
-        job.chosen_on,
-        LinearJob(
-            task=job.task,
-            out=job.folder,
-            embedder=job.embedder,
-            settings=settings,
-            seed=job.seed,
-            first=job.first,
-            progress=job.progress,
-        ),
-    )
-    return asdict(fit)
+    return asdict(fit_linear(job.learned, job.chosen_on, LinearJob(settings=settings, **_shared(job))))
 
 
 def _encoder(job: Job) -> dict[str, Any]:
@@ -121,20 +108,13 @@ def _encoder(job: Job) -> dict[str, Any]:
 
     settings = job.settings["encoder"]
     assert isinstance(settings, EncoderSettings)
-    fit = fit_encoder(
-        job.learned,
-        job.chosen_on,
-        EncoderJob(
-            task=job.task,
-            out=job.folder,
-            embedder=job.embedder,
-            settings=settings,
-            seed=job.seed,
-            first=job.first,
-            progress=job.progress,
-        ),
-    )
-    return asdict(fit)
+    return asdict(fit_encoder(job.learned, job.chosen_on, EncoderJob(settings=settings, **_shared(job))))
+
+
+def _shared(job: Job) -> dict[str, Any]:
+    """What every tuned rung's own job takes over."""
+    names = ("task", "embedder", "seed", "first", "progress")
+    return {"out": job.folder, **{name: getattr(job, name) for name in names}}
 
 
 def _blend(job: Job) -> dict[str, Any]:
