@@ -40,7 +40,9 @@ def _short(value: Any) -> str:
 
 
 def _head(title: str, name: str, found: dict[str, Any]) -> list[str]:
-    return [f"**{title}** (`make bench-{name}`, {found['machine']}, {found['date']}). {goals(found)}", ""]
+    commit = f"commit {found['commit']}" if found["commit"] else ""
+    where = ", ".join(part for part in (found["machine"], found["date"], commit) if part)
+    return [f"**{title}** (`make bench-{name}`, {where}). {goals(found)}", ""]
 
 
 def _rungs(found: dict[str, Any], metric: str, score: Any) -> list[str]:
@@ -58,7 +60,8 @@ def _rungs(found: dict[str, Any], metric: str, score: Any) -> list[str]:
 def section() -> str:
     """Return the whole section."""
     lines = [
-        "Published test splits; every choice was made on validation rows split off the training set.",
+        "Published test splits; every choice was made on validation rows split off the training set. Each figure names the "
+        "commit it was measured at.",
         "",
     ]
     if found := result("banking77"):

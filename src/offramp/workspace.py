@@ -420,7 +420,7 @@ class Workspace:
         path = self.path / Path(name).expanduser()
         if not path.exists():
             raise NotFoundError(
-                f"source {name!r} was asked for; there is no {str(path)!r}; check [data] in offramp.toml"
+                f"source {name!r} was asked for; there is no {str(path.resolve())!r}; check [data] in offramp.toml"
             )
         return path
 
