@@ -60,8 +60,8 @@ def _rungs(found: dict[str, Any], metric: str, score: Any) -> list[str]:
 def section() -> str:
     """Return the whole section."""
     lines = [
-        "Published test splits; every choice was made on validation rows split off the training set. Each figure names the "
-        "commit it was measured at.",
+        "Published test splits; every choice was made on validation rows split off the training set. Each figure "
+        "names the commit it was measured at.",
         "",
     ]
     if found := result("banking77"):
