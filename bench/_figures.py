@@ -49,7 +49,9 @@ def _rungs(found: dict[str, Any], metric: str, score: Any) -> list[str]:
     lines = [f"| rung | {metric} | tuning | rows/s | size |", "|---|---|---|---|---|"]
     for name, title in NAMES.items():
         rung = found["figures"]["rungs"][name]
-        best = " (best on validation)" if name == found["figures"]["best_on_validation"] else ""
+        marks = {"taken": "taken", "best_on_validation": "best on validation"}
+        said = [mark for key, mark in marks.items() if found["figures"][key] == name]
+        best = f" ({', '.join(said)})" if said else ""
         lines.append(
             f"| {title}{best} | {100 * score(rung):.1f} | {rung['tuning_s']:.0f} s | {rung['rows_per_s']:.0f} | "
             f"{rung['size_bytes'] / 1e6:.0f} MB |"
