@@ -4,10 +4,18 @@ import numpy as np
 import pytest
 from scipy import stats
 from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import DescrStatsW, ttost_paired
 
 from offramp.errors import DataError
-from offramp.stats.means import bca_interval, t_interval, t_noninferiority_p
+from offramp.stats.means import (
+    bca_interval,
+    mean_power,
+    mean_sample_size,
+    standard_error,
+    t_interval,
+    t_noninferiority_p,
+)
 from offramp.stats.multiple import holm
 
 RANDOM = np.random.default_rng(0)
@@ -57,3 +65,26 @@ def test_holm_is_that_of_statsmodels() -> None:
 
     assert holm(p) == pytest.approx(multipletests(p, method="holm")[1])
     assert len(holm([])) == 0
+
+
+def test_clusters_of_one_row_change_nothing() -> None:
+    alone, each = standard_error(SKEWED), standard_error(SKEWED, np.arange(80))
+
+    assert each[0] == pytest.approx(alone[0])
+    assert t_interval(SKEWED, clusters=np.arange(80))[0] <= t_interval(SKEWED)[0]
+
+
+def test_copies_of_rows_are_no_evidence() -> None:
+    d, codes = np.repeat(SKEWED, 5), np.repeat(np.arange(80), 5)
+
+    assert standard_error(d, codes)[0] == pytest.approx(standard_error(SKEWED)[0], rel=0.02)
+    assert t_noninferiority_p(d, 0.1, clusters=codes) > t_noninferiority_p(d, 0.1)
+
+
+def test_power_and_sample_size_of_a_mean_are_those_of_statsmodels() -> None:
+    theirs = TTestPower().power(0.2 / 0.86, 110, 0.05, alternative="larger")
+
+    assert mean_power(0.86, 0.2, 110) == pytest.approx(theirs)
+    assert mean_sample_size(0.86, 0.2) == 116
+    assert mean_sample_size(0.86, 0.2, difference=-0.2) is None
+    assert mean_power(0.0, 0.2, 110) == 0.0
