@@ -47,6 +47,8 @@ class Outcomes:
     """What each row belongs to (conversation, customer, near-duplicate family); `None` where a row stands alone."""
     failed_answers: int = 0
     """Rows without an answer, already counted as wrong in `scores`."""
+    spans: Mapping[str, float] = field(default_factory=dict)
+    """Largest possible difference of two scores per metric (4 for 1-5); read off the scores where not given."""
 
 
 @dataclass(frozen=True)
@@ -109,10 +111,7 @@ def compare(
             rows = _rows(sliced, candidate, reference, order, members, empty_ok=True)
             if len(rows.candidate):
                 looks.append(_judge(sliced, rows, power_target).result)
-    outcome = min((one.result.outcome for one in found), key=_ORDER.index)
-    relative = [one.result for one in found if one.result.bar.margin is not None]
-    if outcome == "ready" and relative and all(result.outcome == "better" for result in relative):
-        outcome = "better"  # the other bars are levels, which can only be met
+    outcome = _overall([one.result for one in found])
     return VerdictBody(
         outcome=outcome,
         sentence=_sentence(outcome, found, candidate.failed_answers, power_target),
@@ -121,6 +120,37 @@ def compare(
         failed_answers=candidate.failed_answers,
         unscored=_unscored(bars, candidate, reference, order),
     )
+
+
+def amended(
+    body: VerdictBody, replaced: Mapping[Bar, BarResult], *, power_target: float = 0.8
+) -> VerdictBody:
+    """Return the verdict with some bars' results replaced, such as a judge's by what people's ratings make of it.
+
+    Slices of replaced bars are left out: they rest on the scores that were replaced.
+    """
+    found = [
+        _Finding(replaced.get(result.bar, result), result.scale == "share" and result.bar not in replaced)
+        for result in body.bars
+    ]
+    metrics = {bar.metric for bar in replaced}
+    outcome = _overall([one.result for one in found])
+    return body.model_copy(
+        update={
+            "outcome": outcome,
+            "sentence": _sentence(outcome, found, body.failed_answers, power_target),
+            "bars": tuple(one.result for one in found),
+            "slices": tuple(one for one in body.slices if one.bar.metric not in metrics),
+        }
+    )
+
+
+def _overall(results: Sequence[BarResult]) -> Outcome:
+    outcome = min((result.outcome for result in results), key=_ORDER.index)
+    relative = [result for result in results if result.bar.margin is not None]
+    if outcome == "ready" and relative and all(result.outcome == "better" for result in relative):
+        return "better"  # the other bars are levels, which can only be met
+    return outcome
 
 
 def _check_bar(bar: Bar, has_reference: bool) -> None:
@@ -217,7 +247,7 @@ def _rows(
     codes = None if clusters is None else _codes(clusters)[use]
     both = np.concatenate([ours[use], [] if theirs is None else theirs[use]])
     shares = bool(((both >= 0) & (both <= 1)).all())
-    span = 1.0 if shares else max(float(both.max() - both.min()), 1.0)
+    span = candidate.spans.get(bar.metric) or (1.0 if shares else max(float(both.max() - both.min()), 1.0))
     if bar.margin is not None and bar.margin >= span:
         raise DataError(
             f"asked for a margin of {bar.margin!r} on {bar.metric!r}; found scores that differ by {span!r} "
@@ -271,6 +301,7 @@ def _too_few(bar: Bar, rows: _Rows, groups: int | None) -> _Finding:
         discordance=None if rows.reference is None else float((rows.candidate != rows.reference).mean()),
         clusters=groups,
         method="none: fewer than two independent rows",
+        scale="share" if rows.shares else "score",
         outcome="not enough data",
         more_rows=max(fewest - 1, 1),
     )
@@ -312,6 +343,7 @@ def _against_reference(
         discordance=float((differences != 0).mean()),
         clusters=groups,
         method=method,
+        scale="share" if rows.shares else "score",
         outcome=outcome,
         more_rows=more,
     )

@@ -19,7 +19,7 @@ from scipy.stats import norm
 from offramp.errors import DataError
 from offramp.train.encoder import EncoderSettings
 from offramp.train.linear import LinearSettings
-from offramp.types import Bar, Frozen
+from offramp.types import Bar, Frozen, Kind
 
 
 @dataclass(frozen=True)
@@ -88,8 +88,10 @@ class Step:
     """Row scores on validation, float64 (rows,)."""
 
 
-def order(names: Sequence[str]) -> list[str]:
-    """Return rungs from the bottom up; a blend is only climbed when both its members are."""
+def order(names: Sequence[str], *, kind: Kind = "classify") -> list[str]:
+    """Return the rungs that a kind of task has, from the bottom up; a blend is only climbed when its members are."""
+    if kind != "classify":
+        return []
     wanted = [name for name in RUNGS if name in names]
     if "blend" in wanted and not {"linear", "encoder"} <= set(wanted):
         wanted.remove("blend")

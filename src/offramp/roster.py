@@ -5,6 +5,7 @@ has special cases. Answers are kept once; scores are computed from them.
 Trap: people who labelled only some rows are scored on those rows; for everyone else a missing answer is wrong.
 """
 
+from collections.abc import Collection
 from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
@@ -23,12 +24,14 @@ from offramp.models.base import Model
 from offramp.records import Records
 from offramp.settings import Settings
 from offramp.store import read_table, write_table
-from offramp.types import Candidate, Dataset, EvalRun, Frozen, Progress, TrainingRun, content_id
+from offramp.types import Candidate, Dataset, EvalRun, Frozen, Progress, Task, TrainingRun, content_id
 
 if TYPE_CHECKING:
     from offramp.embed import Embedder
 
 INCUMBENT = "incumbent"
+JUDGE = "judge_"
+"""Metrics of this prefix are kept scores of a judge, by rubric."""
 
 
 class Roster:
@@ -36,11 +39,11 @@ class Roster:
 
     def __init__(self, records: Records, settings: Settings, *, path: Path, progress: Progress) -> None:
         """Keep records in `records`, caches under `path`."""
-        self._records = records
+        self.records = records
         self._store = records.store
         self._settings = settings
         self._path = path
-        self._progress = progress
+        self.progress = progress
         self._views: dict[str, pa.Table] = {}
         self._models: dict[str, Model] = {}
 
@@ -82,9 +85,9 @@ class Roster:
 
     def _recorded(self, who: str, data: Dataset) -> Candidate:
         config = {"who": who}
-        record_id = self._records.id("candidate", "fit", (data.id,), config)
+        record_id = self.records.id("candidate", "fit", (data.id,), config)
         title = who.replace("_", " ") + (" (simulated)" if who in data.task.simulated else "")
-        with self._records.making(record_id) as todo:
+        with self.records.making(record_id) as todo:
             if todo:
                 self._store.add(
                     Candidate(
@@ -95,7 +98,7 @@ class Roster:
                         rung=-1,
                         params=config,
                         parents=(data.id,),
-                        made_by=self._records.made_by(config),
+                        made_by=self.records.made_by(config),
                     )
                 )
         return self._store.get(record_id, Candidate)
@@ -118,8 +121,8 @@ class Roster:
             "encoder": self._settings.encoder,
         }
         parents = (data.id, *([first.id] if first else []), *(member.id for member in members))
-        record_id = self._records.id("candidate", "fit", parents, config)
-        with self._records.making(record_id) as todo:
+        record_id = self.records.id("candidate", "fit", parents, config)
+        with self.records.making(record_id) as todo:
             if todo:
                 fit = train.fit(
                     rung,
@@ -133,10 +136,10 @@ class Roster:
                         settings=self._rung_settings(rung),
                         embedder=self.embedder,
                         seed=self._settings.seed,
-                        progress=self._progress,
+                        progress=self.progress,
                     ),
                 )
-                made_by = self._records.made_by(config)
+                made_by = self.records.made_by(config)
                 self._store.add(
                     TrainingRun(
                         id=_training_id(record_id),
@@ -181,6 +184,10 @@ class Roster:
             self._models[candidate.id] = self._load(candidate, cached=True)
         return self._models[candidate.id]
 
+    def fresh(self, candidate: Candidate) -> Model:
+        """Load what answers for a candidate without any memory of earlier inputs, to see how long it really takes."""
+        return self._load(candidate, cached=False)
+
     def _load(self, candidate: Candidate, *, cached: bool) -> Model:
         """Load a candidate; without the cache of vectors when its speed is to be measured."""
         members = [self._store.get(member, Candidate) for member in candidate.params.get("members", ())]
@@ -204,14 +211,14 @@ class Roster:
         On the holdout its speed is measured too, without the cache of vectors.
         """
         recorded = candidate.engine == "recorded"
-        record_id = self._records.id("evalrun", "evaluate", (candidate.id, data.id), {"split": split})
-        with self._records.making(record_id) as todo:
+        record_id = self.records.id("evalrun", "evaluate", (candidate.id, data.id), {"split": split})
+        with self.records.making(record_id) as todo:
             if todo:
                 rows = self.rows(data, split)
                 if recorded and candidate.name != INCUMBENT:
                     rows = rows.filter(pc.is_valid(rows.column(_rows.ANSWER + candidate.name)))
                 stage = f"{candidate.title}: answering {split}"
-                answers = evaluate(self.model(candidate), rows, progress=self._progress, stage=stage)
+                answers = evaluate(self.model(candidate), rows, progress=self.progress, stage=stage)
                 write_table(answers, self._store.workdir(record_id) / "answers.parquet")
                 timed = split == "holdout" and not recorded
                 speed = measure(self._load(candidate, cached=False), rows) if timed else None
@@ -224,7 +231,7 @@ class Roster:
                     **(asdict(speed) if speed else {}),
                     "machine": machine() if speed else "",
                     "parents": (candidate.id, data.id),
-                    "made_by": self._records.made_by({"split": split}),
+                    "made_by": self.records.made_by({"split": split}),
                 }
                 self._store.add(EvalRun.model_validate(fields))
         return self._store.get(record_id, EvalRun)
@@ -238,17 +245,56 @@ class Roster:
         data = self._store.get(run.dataset, Dataset)
         return _rows.take(self.rows(data), _rows.ids(self.answers(run)))
 
+    def task(self, run: EvalRun) -> Task:
+        """Return the task whose rows an evaluation answered."""
+        return self._store.get(run.dataset, Dataset).task
+
+    def known(self, ids: Collection[str]) -> list[Candidate]:
+        """Return candidates by id, oldest first."""
+        return [candidate for candidate in self._store.all(Candidate) if candidate.id in ids]
+
+    def batch(self, run: EvalRun) -> metrics.Batch:
+        """Return an evaluation as metrics read it: answers, targets, inputs, latencies, a text encoder."""
+        answers, asked = self.answers(run), self.asked(run)
+        return metrics.Batch(
+            answers.column("text").to_pylist(),
+            _rows.targets(asked),
+            self._store.get(run.dataset, Dataset).task,
+            rows=asked,
+            latency_s=answers.column("latency_s").to_pylist(),
+            embed=lambda texts: self.embedder.encode(list(texts)),
+        )
+
+    def metric(self, name: str, task: Task) -> metrics.Metric:
+        """Return a metric by name; a function of the user's runs only where the settings allow it."""
+        return metrics.find(name, task, run_user_code=self._settings.verdict.run_user_code)
+
     def scores(self, run: EvalRun, metric: str) -> np.ndarray:
-        """Return row scores of an evaluation, float64 (rows,)."""
-        said = self.answers(run).column("text").to_pylist()
-        task = self._store.get(run.dataset, Dataset).task
-        return metrics.row_scores(metric, said, _rows.targets(self.asked(run)), task=task)
+        """Return row scores of an evaluation, float64 (rows,), NaN = not scored.
+
+        Raises:
+            DataError: no such metric, or a judge's scores that nobody asked for yet.
+        """
+        if metric.startswith(JUDGE):
+            return self.judged(run, metric)
+        batch = self.batch(run)
+        return metrics.scored(self.metric(metric, batch.task), batch).values
+
+    def judged(self, run: EvalRun, metric: str) -> np.ndarray:
+        """Return a judge's kept scores of an evaluation, float64 (rows,), NaN = not scored."""
+        kept = self._store.named(f"{metric}:{run.id}")
+        if kept is None:
+            who = self._store.get(run.candidate, Candidate).name
+            raise DataError(
+                f"metric {metric!r} was asked for; no judge has scored {who!r} on {run.split}; run "
+                f"`offramp judge --rubric {metric.removeprefix(JUDGE)} --candidate {who}` first"
+            )
+        table = read_table(self._store.folder(kept) / "scores.parquet")
+        return table.column("value").to_numpy(zero_copy_only=False).astype(np.float64)
 
     def summary(self, run: EvalRun) -> dict[str, float]:
         """Return every metric of an evaluation."""
-        said = self.answers(run).column("text").to_pylist()
-        task = self._store.get(run.dataset, Dataset).task
-        return metrics.summary(said, _rows.targets(self.asked(run)), task=task)
+        return metrics.summarise(self.batch(run))
 
 
 def _training_id(candidate_id: str) -> str:

@@ -21,8 +21,9 @@ from offramp.curate import CurateSettings
 from offramp.errors import ConfigError, NotFoundError
 from offramp.ingest import Mapping
 from offramp.ladder import LadderSettings
+from offramp.models.endpoint import Endpoint
 from offramp.store import write_text
-from offramp.types import Bar, Frozen
+from offramp.types import Bar, Frozen, Kind
 
 FILE = "offramp.toml"
 PREFIX = "OFFRAMP_"
@@ -32,6 +33,12 @@ _RESERVED = {"OFFRAMP_DATA", "OFFRAMP_VENV", "OFFRAMP_SLOW_CI"}
 class DataSettings(Frozen):
     """Where the rows come from and what their columns mean."""
 
+    kind: Kind = "classify"
+    """What is answered: `classify` labels, `extract` JSON, `generate` text, `chat` the next message."""
+    instruction: str = ""
+    """What a prompted model is told to do, in words; empty: made from the kind and the labels."""
+    answer_schema: MappingABC[str, Any] | None = None
+    """JSON schema of the answers of an extract task; field types are guessed from the targets without it."""
     sources: tuple[str, ...] = ()
     """Files or folders with calls or rows, relative to the workspace."""
     holdout: str | None = None
@@ -44,6 +51,10 @@ class DataSettings(Frozen):
     """The label set; learned from the data when empty."""
 
 
+DEFAULT_METRICS: dict[str, str] = {"classify": "accuracy", "extract": "json_fields"}
+"""What a verdict is about when the user names no bar."""
+
+
 class VerdictSettings(Frozen):
     """What counts as proven."""
 
@@ -54,11 +65,23 @@ class VerdictSettings(Frozen):
     power: float = Field(default=0.8, gt=0, lt=1)
     """Wanted chance to certify a model that is truly equal; sets how many more rows are asked for."""
     bars: tuple[Bar, ...] = ()
-    """All lines to meet; empty = accuracy against the incumbent within `margin`."""
+    """All lines to meet; empty = accuracy (`json_fields` for extract) against the incumbent within `margin`."""
 
-    def resolved(self) -> tuple[Bar, ...]:
-        """Return the bars, the default one when none were given."""
-        return self.bars or (Bar(metric="accuracy", margin=self.margin, alpha=self.alpha),)
+    run_user_code: bool = False
+    """Allow metrics named `file.py:function`, whose file is then run. Only for files you wrote or read."""
+
+    def resolved(self, kind: Kind = "classify") -> tuple[Bar, ...]:
+        """Return the bars, the default one when none were given.
+
+        Raises:
+            ConfigError: free text has no default metric, so the user must say what counts.
+        """
+        if not self.bars and kind not in DEFAULT_METRICS:
+            raise ConfigError(
+                f"a bar was asked for on a task of kind {kind!r}; free text has no metric that suits all; name one "
+                'under [[verdict.bars]], e.g. metric = "likert_relevance", margin = 0.2'
+            )
+        return self.bars or (Bar(metric=DEFAULT_METRICS[kind], margin=self.margin, alpha=self.alpha),)
 
 
 class Settings(Frozen):
@@ -80,6 +103,8 @@ class Settings(Frozen):
     """What counts as proven."""
     cost: CostSettings = CostSettings()
     """Traffic and prices."""
+    judge: Endpoint | None = None
+    """Who judges answers by rubrics (`offramp judge`); nobody is asked when not given."""
 
 
 def load(folder: Path, *, overrides: MappingABC[str, Any] | None = None) -> Settings:

@@ -24,7 +24,18 @@ import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from offramp.errors import NotFoundError, StoreError, boundary
-from offramp.types import Candidate, CostReport, Dataset, EvalRun, Record, TrainingRun, Verdict, now
+from offramp.types import (
+    Candidate,
+    CostReport,
+    Dataset,
+    EvalRun,
+    RatingSet,
+    Record,
+    ScoreRun,
+    TrainingRun,
+    Verdict,
+    now,
+)
 
 R = TypeVar("R", bound=Record)
 
@@ -35,6 +46,8 @@ TYPES: dict[str, type[Record]] = {
     "evalrun": EvalRun,
     "verdict": Verdict,
     "costreport": CostReport,
+    "scorerun": ScoreRun,
+    "ratingset": RatingSet,
 }
 
 _meta = sa.MetaData()

@@ -74,19 +74,27 @@ class Record(Frozen):
     """Version, configuration and seed."""
 
 
+Kind = Literal["classify", "extract", "generate", "chat"]
+"""One of a label set; JSON with known fields; free text; the next message of a conversation."""
+
+
 class Task(Frozen):
     """What we want a model to do, and how its labels are written."""
 
     name: str
     """Short name for titles."""
-    kind: Literal["classify"] = "classify"
+    kind: Kind = "classify"
     """Kind of task."""
     inputs: tuple[str, ...]
     """Names of the input fields, in the order a model reads them."""
     target: str
     """Where the wanted answer came from, for display."""
     labels: tuple[str, ...] = ()
-    """Every label that may be answered, sorted; a taxonomy label is a path."""
+    """Every label that may be answered, sorted; a taxonomy label is a path; empty for other kinds than classify."""
+    instruction: str = ""
+    """What a prompted model is told to do, in words; empty: made from the kind and the labels."""
+    answer_schema: Mapping[str, Any] | None = None
+    """JSON schema of the answers of an extract task, when the user gave one."""
     separator: str = " > "
     """Between the levels of a path."""
     levels: int = 1
@@ -178,6 +186,44 @@ class EvalRun(Record):
     """Where it was measured."""
 
 
+class ScoreRun(Record):
+    """One judge's scores of one evaluation's answers, kept because asking again costs money."""
+
+    kind: str = "scorerun"
+    """Always `scorerun`."""
+    evalrun: str
+    """Id of the evaluation whose answers were judged."""
+    metric: str
+    """Name under which bars and tables find the scores, e.g. `judge_relevance`."""
+    rubric: Mapping[str, str]
+    """Name, version and sha256 of the rubric."""
+    judge: str
+    """Model and host that judged."""
+    rows: int
+    """Rows judged."""
+    unscored: int
+    """Rows for which the judge gave no usable score."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know: parameters the server did not take, answers that speak to their judge."""
+
+
+class RatingSet(Record):
+    """People's scores of candidates' answers, the yardstick that a judge is held against."""
+
+    kind: str = "ratingset"
+    """Always `ratingset`."""
+    dataset: str
+    """Id of the dataset whose rows were rated."""
+    rows: int
+    """Ratings kept."""
+    raters: tuple[str, ...]
+    """Who rated."""
+    rubrics: tuple[str, ...]
+    """Names of the rubrics that were rated."""
+    counts: Mapping[str, int] = Field(default_factory=dict)
+    """Ratings by fate: kept, and rejected by reason."""
+
+
 OUTCOMES = ("better", "ready", "not ready", "not enough data")
 Outcome = Literal["better", "ready", "not ready", "not enough data"]
 
@@ -224,6 +270,8 @@ class BarResult(Frozen):
     """Number of clusters when rows are grouped."""
     method: str
     """Name of the test and interval."""
+    scale: Literal["share", "score"] = "share"
+    """`share`: all scores lie in 0-1 and differences are told in points; `score`: told as they are, such as 1-5."""
     outcome: Outcome
     """What this bar says alone."""
     more_rows: int | None = None

@@ -72,6 +72,8 @@ SLICES = 20
 def slices(rows: pa.Table, task: Task) -> dict[str, list[str]]:
     """Return row ids by top-level branch of the target (by label for flat tasks), the largest slices first."""
     found: dict[str, list[str]] = {}
+    if task.kind != "classify":
+        return found
     for row, target in zip(_rows.ids(rows), _rows.targets(rows), strict=True):
         found.setdefault(_rows.path_of(target, task.separator)[0], []).append(row)
     large = sorted(

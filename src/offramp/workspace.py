@@ -7,20 +7,19 @@ stages they call know rows and models; only the store knows disk and database.
 
 import shutil
 from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
 from typing import Any, Self
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from offramp import claims, ladder, views
 from offramp import ingest as _ingest
-from offramp import ladder, metrics, views
 from offramp import rows as _rows
 from offramp import settings as _settings
-from offramp.compare import Outcomes, compare
 from offramp.cost import Incumbent, Tuned, cost_table, usage_of
-from offramp.errors import ConfigError, DataError, NotFoundError
+from offramp.errors import ConfigError, NotFoundError
 from offramp.evaluate import cores
 from offramp.ingest import Mapping
 from offramp.ladder import RUNGS
@@ -36,6 +35,7 @@ from offramp.types import (
     EvalRun,
     Progress,
     Record,
+    ScoreRun,
     Task,
     TrainingRun,
     Verdict,
@@ -133,7 +133,7 @@ class Workspace:
         with self.records.making(record_id) as todo:
             if todo:
                 self.progress("reading", 0, 1)
-                first = _ingest.read(sources[0], mapping=data.mapping)
+                first = _ingest.read(sources[0], mapping=self._mapping())
                 rest = [_ingest.read(path, mapping=first.mapping) for path in sources[1:]]
                 held = [_ingest.read(path, mapping=first.mapping, split="holdout") for path in holdout]
                 found = _ingest.join(first, *rest, *held) if rest or held else first
@@ -228,18 +228,42 @@ class Workspace:
     def baseline(self, data: Dataset | None = None) -> list[EvalRun]:
         """Evaluate on the holdout what exists before anything is tuned: incumbent, humans, untuned models."""
         data = data or self.curate()
-        untuned = [name for name in ladder.order(self.settings.ladder.rungs) if name in UNTUNED]
+        rungs = ladder.order(self.settings.ladder.rungs, kind=data.task.kind)
+        untuned = [name for name in rungs if name in UNTUNED]
         candidates = [*self.roster.recorded(data), *(self.roster.fitted(name, data) for name in untuned)]
         return [self.evaluate(candidate, data) for candidate in candidates]
+
+    def baselined(self, data: Dataset | None = None) -> datetime | None:
+        """Return when the first baseline was evaluated on the holdout, `None` when none was."""
+        data = data or self.curate()
+        known = {candidate.id for candidate in self.store.all(Candidate) if candidate.rung <= 0}
+        return min(
+            (
+                run.created_at
+                for run in self.store.all(EvalRun)
+                if run.dataset == data.id and run.split == "holdout" and run.candidate in known
+            ),
+            default=None,
+        )
+
+    def judgements(self) -> list[ScoreRun]:
+        """Return every judge's kept scores, oldest first."""
+        return self.store.all(ScoreRun)
 
     def tune(self, data: Dataset | None = None) -> Candidate:
         """Climb the ladder on train and validation, take the smallest rung that holds, and fit it once more."""
         data = data or self.curate()
-        bar = self.settings.verdict.resolved()[0]
         how = self.settings.ladder
+        rungs = ladder.order(how.rungs, kind=data.task.kind)
+        if not rungs:
+            raise ConfigError(
+                f"a model was to be tuned; tasks of kind {data.task.kind!r} have no rung yet; compare recorded answers "
+                "with `offramp verdict --candidate NAME`"
+            )
+        bar = self.settings.verdict.resolved(data.task.kind)[0]
         reference = self._incumbent_on_validation(data, bar.metric)
         steps = []
-        for rung in ladder.order(how.rungs):
+        for rung in rungs:
             run = self.roster.evaluate(self.roster.fitted(rung, data), data, split="validation")
             scores = self.roster.scores(run, bar.metric)
             holdout_rows = data.counts["holdout"]
@@ -293,40 +317,8 @@ class Workspace:
         """
         data = on or self.curate()
         candidate = candidate or self.tune(data)
-        reference = self._reference(data, versus)
-        bars = self.settings.verdict.resolved()
-        config = {
-            "bars": [bar.model_dump(mode="json") for bar in bars],
-            "power": self.settings.verdict.power,
-            "metrics": metrics.VERSION,
-        }
-        parents = (data.id, candidate.id, *([reference.id] if reference else []))
-        record_id = self.records.id("verdict", "verdict", parents, config)
-        with self.records.making(record_id) as todo:
-            if todo:
-                what = f"{candidate.title} against {reference.title if reference else 'an absolute level'}"
-                use = self.store.spend_holdout(views.ids_hash(self.rows(data, "holdout")), record_id, what)
-                body = compare(
-                    self._outcomes(candidate, data),
-                    self._outcomes(reference, data) if reference else None,
-                    bars=[bar.model_copy(update={"alpha": bar.alpha / use}) for bar in bars],
-                    slices=views.slices(self.rows(data, "holdout"), data.task),
-                    alpha=self.settings.verdict.alpha / use,
-                    power_target=self.settings.verdict.power,
-                )
-                self.store.add(
-                    Verdict(
-                        id=record_id,
-                        candidate=candidate.id,
-                        reference=reference.id if reference else None,
-                        dataset=data.id,
-                        holdout_use=use,
-                        body=body,
-                        parents=parents,
-                        made_by=self.records.made_by(config),
-                    )
-                )
-        return self.records.name("verdict", record_id, Verdict)
+        reference = claims.reference_of(self.roster, data, versus, settings=self.settings)
+        return claims.claim(self.roster, candidate, reference, data=data, settings=self.settings)
 
     def cost(self, candidate: Candidate | None = None) -> CostReport:
         """Price every way to run the task per month, with the measured throughput of the candidate.
@@ -425,52 +417,33 @@ class Workspace:
         return path
 
     def _task(self, rows: pa.Table, mapping: Mapping) -> Task:
-        labels = sorted({label for label in rows.column("target").to_pylist() if label is not None})
+        data = self.settings.data
         task = Task(
             name=self.settings.name,
+            kind=data.kind,
+            instruction=data.instruction,
+            answer_schema=data.answer_schema,
             inputs=tuple(_rows.fields(rows)),
             target=", ".join(mapping.target) or f"answers in {mapping.incumbent}",
-            simulated=self.settings.data.simulated,
+            simulated=data.simulated,
             target_is_incumbent=mapping.target_is_incumbent,
         )
+        if data.kind != "classify":
+            return task
+        labels = sorted({label for label in rows.column("target").to_pylist() if label is not None})
         return views.with_labels(task, labels)
 
-    def _reference(self, data: Dataset, versus: str) -> Candidate | None:
-        recorded = {candidate.name: candidate for candidate in self.roster.recorded(data)}
-        if versus in recorded:
-            return recorded[versus]
-        if versus != INCUMBENT:
-            raise NotFoundError(
-                f"a comparison with {versus!r} was asked for; recorded answers: {sorted(recorded)!r}"
-            )
-        if all(bar.level is not None for bar in self.settings.verdict.resolved()):
-            return None
-        if "zero-shot" not in self.settings.ladder.rungs:
-            raise DataError(
-                "a reference was asked for; the data holds no incumbent answers and `zero-shot` is not on the ladder; "
-                "map the incumbent's column, or set an absolute line (`level` under [[verdict.bars]])"
-            )
-        return self.roster.fitted("zero-shot", data)
+    def _mapping(self) -> Mapping | None:
+        data = self.settings.data
+        if data.kind == "classify":
+            return data.mapping
+        return (data.mapping or Mapping()).model_copy(update={"free_text": True})
 
     def _incumbent_on_validation(self, data: Dataset, metric: str) -> Any:
         for candidate in self.roster.recorded(data):
             if candidate.name == INCUMBENT:
                 return self.roster.scores(self.evaluate(candidate, data, split="validation"), metric)
         return None
-
-    def _outcomes(self, candidate: Candidate, data: Dataset) -> Outcomes:
-        run = self.evaluate(candidate, data)
-        answers = self.roster.answers(run)
-        bars = self.settings.verdict.resolved()
-        return Outcomes(
-            ids=_rows.ids(answers),
-            scores={
-                bar.metric: [None if np.isnan(s) else float(s) for s in self.roster.scores(run, bar.metric)]
-                for bar in bars
-            },
-            clusters=views.clusters(self.roster.asked(run)),
-            failed_answers=answers.num_rows - answers.column("error").null_count,
-        )
 
     def _keep_climb(self, data: Dataset, chosen: Candidate, steps: Sequence[ladder.Step], why: str) -> None:
         names = ("rung", "score", "difference", "chance", "holds")

@@ -131,7 +131,90 @@ def tune(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> No
     from offramp.cli import tables
 
     with _opened(folder, overrides, quiet=json) as workspace:
+        if workspace.baselined() is None:
+            typer.echo(
+                "warning: nothing was evaluated before tuning; `offramp baseline` shows what an untuned model, the "
+                "incumbent and people reach, and whether tuning is worth it",
+                err=True,
+            )
         tables.climb(workspace, workspace.tune(), json=json)
+
+
+@app.command()
+def judge(
+    rubric: Annotated[list[str], typer.Option(help="Name of a rubric, or your own .yml; may be repeated.")],
+    candidate: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Whose answers; may be repeated; default: the tuned model and all recorded answers."
+        ),
+    ] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Send to another machine without asking.")] = False,
+    folder: Folder = HERE,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Let an LLM score answers from 1 to 5 by a rubric, and hold it against people's ratings.
+
+    Who is asked stands under [judge] in offramp.toml. What it would cost is shown first; what was asked before is free.
+    """
+    from offramp.cli.judge import ask
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        ask(workspace, rubrics=rubric, candidates=candidate or (), yes=yes, json=json)
+
+
+@app.command()
+def rate(
+    file: Annotated[Path, typer.Argument(help="Columns id, candidate, who, rubric, score (1-5).")],
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Read people's ratings of answers, the yardstick for judges; they add to those read before."""
+    from offramp.cli.judge import rate as read
+
+    with _opened(folder, None, quiet=json) as workspace:
+        read(workspace, file, json=json)
+
+
+@app.command()
+def compare(  # noqa: PLR0913  each parameter is a flag
+    candidates: Annotated[list[str], typer.Argument(help="Who to compare, the present one first.")],
+    folder: Folder = HERE,
+    by: Annotated[
+        str | None, typer.Option(help="Slices: label, length, language, source, group, time, cluster.")
+    ] = None,
+    sample: Annotated[int, typer.Option(help="Rows shown of each kind of change.")] = 10,
+    metric: Annotated[str | None, typer.Option(help="By which score; default: the first bar's.")] = None,
+    split: Annotated[
+        str, typer.Option(help="validation, or holdout: looking there is a use of it.")
+    ] = "validation",
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Show candidates side by side: which rows change, on which slices, in which words."""
+    from offramp.cli import contrast
+
+    look = contrast.look(by=by, sample=sample, metric=metric, split=split)
+    with _opened(folder, overrides, quiet=json) as workspace:
+        contrast.compare(workspace, candidates, look, json=json)
+
+
+@app.command()
+def ask(
+    words: Annotated[list[str], typer.Argument(help="The input: text, or field=value for each field.")],
+    folder: Folder = HERE,
+    candidate: Annotated[
+        str | None, typer.Option(help="Who to ask, e.g. linear,zero-shot; default: all fitted.")
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Let candidates answer one input of your own, side by side."""
+    from offramp.cli import contrast
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        contrast.ask(workspace, words, candidates=candidate, json=json)
 
 
 @app.command()

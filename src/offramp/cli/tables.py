@@ -106,6 +106,10 @@ def evaluations(workspace: "Workspace", runs: "Sequence[EvalRun]", *, json: bool
         rows.append((candidate, run, workspace.roster.summary(run)))
     if json:
         return as_json([{"candidate": c, "evaluation": run, "metrics": found} for c, run, found in rows])
+    if rows and "accuracy" not in rows[0][2]:
+        names = list(rows[0][2])
+        cells = [(c.title, *(found[name] for name in names), run.rows) for c, run, found in rows]
+        return as_table("on the holdout", ("candidate", *names, "rows"), cells)
     levels = [name for name in rows[0][2] if name.startswith("level_")] if rows else []
     headers = ("candidate", "accuracy", *levels, "weighted F1", "rows", "rows/s", "size")
     cells = [

@@ -57,8 +57,9 @@ RULES = (
 class _Run:
     """The rows so far, seen through the lines so far."""
 
-    def __init__(self, raw: pa.Table, settings: CurateSettings, seed: int) -> None:
+    def __init__(self, raw: pa.Table, settings: CurateSettings, seed: int, *, labelled: bool) -> None:
         self.raw = raw
+        self.labelled = labelled
         self.view = raw
         self.settings = settings
         self.seed = seed
@@ -104,23 +105,27 @@ def curate(
     """
     settings = settings or CurateSettings()
     _check(rows, settings)
-    run = _Run(rows, settings, seed)
+    run = _Run(rows, settings, seed, labelled=task.kind == "classify")
     boilerplate = _clean(run, progress)
     _judge_labels(run, task)
     _need_labels(run)
     progress("finding duplicates", 0, 1)
     run.decide(duplicates.find_leaks(run.view))
     run.decide(duplicates.find_exact(run.view))
-    run.decide(duplicates.find_conflicts(run.view, run.weights()))
+    if task.kind in ("classify", "extract"):
+        # Two texts may both be good answers; two labels, or two readings of one document, may not.
+        run.decide(duplicates.find_conflicts(run.view, run.weights()))
     _need_labels(run)
     vectors, placed = _near_and_split(run, embedder, progress)
     written = ledger.table(run.lines)
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
-    known = tuple(sorted(task.labels)) or _label_set(run.view, splits)
+    known = (tuple(sorted(task.labels)) or _label_set(run.view, splits)) if run.labelled else ()
     certificate = certify(run.view, splits, vectors, settings)
+    if not run.labelled:
+        certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
-    said = notes(run.view, certificate, counts, from_incumbent=task.target_is_incumbent)
+    said = notes(run.view, certificate, counts, task=task)
     return Curated(written, splits, known, boilerplate, counts, certificate, said)
 
 
@@ -158,6 +163,9 @@ def _clean(run: _Run, progress: Progress) -> tuple[str, ...]:
 
 def _judge_labels(run: _Run, task: TaskLike) -> None:
     from_incumbent = task.target_is_incumbent
+    if not run.labelled:
+        run.decide(answers.find(run.view, from_incumbent=from_incumbent))
+        return
     present = [label for label in run.view.column("target").to_pylist() if label]
     forms = labels.learn_forms(present, separator=task.separator, given=task.labels)
     run.decide(labels.find_forms(run.view, forms))
@@ -174,7 +182,7 @@ def _need_labels(run: _Run) -> None:
         rules = Counter(line.rule for line in run.lines if line.action != "edit").most_common(3)
         reasons = ", ".join(f"{rule} {count}" for rule, count in rules) or "no row has a label"
         raise DataError(f"labelled rows to learn from were expected; every row was taken out ({reasons})")
-    if len(set(left)) == 1:
+    if len(set(left)) == 1 and run.labelled:
         raise DataError(f"at least two different labels were expected; all {len(left)} rows have {left[0]!r}")
 
 
@@ -205,7 +213,9 @@ def _near_and_split(
 
 def _place(run: _Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
     view, settings = run.view, run.settings
-    columns = (row_tables.ids(view), row_tables.targets(view), row_tables.groups(view), duplicates.pins(view))
+    # Free text has no mix to balance: every row counts alike.
+    balanced = row_tables.targets(view) if run.labelled else [""] * view.num_rows
+    columns = (row_tables.ids(view), balanced, row_tables.groups(view), duplicates.pins(view))
     items = [Item(*parts) for parts in zip(*columns, strict=True)]
     return split(
         items,

@@ -7,14 +7,15 @@ import pyarrow as pa
 
 from offramp import rows as row_tables
 from offramp.curate import answers
-from offramp.curate.settings import Certificate
+from offramp.curate.settings import Certificate, TaskLike
 
 
 def notes(
-    view: pa.Table, certificate: Certificate, counts: Mapping[str, int], *, from_incumbent: bool
+    view: pa.Table, certificate: Certificate, counts: Mapping[str, int], *, task: TaskLike
 ) -> tuple[str, ...]:
     """Return the notes of a run, most important first; empty when there is nothing to know."""
-    found = [*_labels(view, certificate), *_answers(view, from_incumbent), *_splits(certificate)]
+    labelled = _labels(view, certificate) if task.kind == "classify" else []
+    found = [*labelled, *_answers(view, task.target_is_incumbent), *_splits(certificate)]
     if counts.get("rule.leak"):
         found.append(
             f"{counts['rule.leak']} rows repeat a row of the user's own test data and left the training data"

@@ -8,7 +8,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from offramp.curate.neighbours import Thresholds
-from offramp.types import Frozen
+from offramp.types import Frozen, Kind
 
 SPLIT_SCHEMA = pa.schema(
     [
@@ -23,6 +23,10 @@ SPLIT_SCHEMA = pa.schema(
 
 class TaskLike(Protocol):
     """The part of a task that curation reads; `offramp.types.Task` is one."""
+
+    @property
+    def kind(self) -> Kind:
+        """What is answered; only `classify` has labels."""
 
     @property
     def labels(self) -> tuple[str, ...]:

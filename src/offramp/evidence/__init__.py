@@ -13,6 +13,7 @@ from offramp import __version__
 from offramp.evidence.data import curation_of, failures_of, split_checks_of
 from offramp.evidence.money import cost_of, sentence_of
 from offramp.evidence.results import calibration_of, candidates_of, coverage_of, errors_of, ladder_of
+from offramp.evidence.scores import scores_of
 from offramp.report.data import HoldoutUse, ReportData, Reproduce, TaskFacts
 from offramp.types import Candidate, CostReport, Dataset, Record, TrainingRun, Verdict, now
 from offramp.views import ids_hash
@@ -34,6 +35,7 @@ def collect(workspace: "Workspace") -> ReportData:
     chosen = _named(workspace, "chosen", Candidate)
     verdict = _named(workspace, "verdict", Verdict)
     climb = _named(workspace, "climb", TrainingRun)
+    late = _late_baseline(workspace, data, climb)
     cost = _named(workspace, "cost", CostReport) if workspace.priced() else None
     reference = store.get(verdict.reference, Candidate) if verdict and verdict.reference else None
     return ReportData(
@@ -54,6 +56,7 @@ def collect(workspace: "Workspace") -> ReportData:
         reference_simulated=reference is not None and reference.name in data.task.simulated,
         cost_sentence=sentence_of(cost),
         candidates=candidates_of(workspace, data, chosen, cost=cost),
+        scores=scores_of(workspace, data, chosen),
         ladder=ladder_of(workspace, data, climb, chosen=chosen),
         calibration=calibration_of(workspace, data, chosen) if chosen else None,
         coverage=coverage_of(workspace, data, chosen) if chosen else None,
@@ -64,7 +67,7 @@ def collect(workspace: "Workspace") -> ReportData:
         holdout_uses=_uses(workspace, data),
         failures=failures_of(workspace, data),
         reproduce=_reproduce(workspace, data),
-        caveats=_caveats(verdict, cost, reference=reference),
+        caveats=(*late, *_caveats(verdict, cost, reference=reference)),
     )
 
 
@@ -118,6 +121,19 @@ def _reproduce(workspace: "Workspace", data: Dataset) -> Reproduce:
         machine=machine(),
         versions=versions,
         records=records,
+    )
+
+
+def _late_baseline(workspace: "Workspace", data: Dataset, climb: TrainingRun | None) -> tuple[str, ...]:
+    """Say when nothing had been evaluated before tuning; asked before the report itself evaluates the baselines."""
+    if climb is None:
+        return ()
+    first = workspace.baselined(data)
+    if first is not None and first <= climb.created_at:
+        return ()
+    return (
+        "No baseline was evaluated before tuning (`offramp baseline`): the untuned figures on this page were made "
+        "afterwards, so nobody could have stopped because an untuned model was enough.",
     )
 
 

@@ -106,6 +106,16 @@ def _result(
     levels = range(1, data.task.levels + 1) if data.task.is_taxonomy else ()
     answers, summary, training = roster.answers(run), roster.summary(run), roster.training(candidate)
     latencies = [value for value in answers.column("latency_s").to_pylist() if value is not None]
+    facts = {
+        "rows_per_s": run.rows_per_s,
+        "p50_latency_s": float(np.median(latencies)) if latencies else run.latency_p50_s,
+        "size_bytes": candidate.size_bytes,
+        "tuning_s": training.duration_s if training else None,
+        "usd_per_month": _usd(cost, candidate, chosen=chosen),
+        "failed_answers": answers.num_rows - answers.column("error").null_count,
+    }
+    if data.task.kind != "classify":
+        return base.model_copy(update=facts)
     return base.model_copy(
         update={
             "accuracy": share(roster.scores(run, "accuracy")),
@@ -113,12 +123,7 @@ def _result(
             "macro_f1": summary["macro_f1"],
             "weighted_f1": summary["weighted_f1"],
             "hierarchical_f1": summary["hierarchical_f1"],
-            "rows_per_s": run.rows_per_s,
-            "p50_latency_s": float(np.median(latencies)) if latencies else run.latency_p50_s,
-            "size_bytes": candidate.size_bytes,
-            "tuning_s": training.duration_s if training else None,
-            "usd_per_month": _usd(cost, candidate, chosen=chosen),
-            "failed_answers": answers.num_rows - answers.column("error").null_count,
+            **facts,
         }
     )
 

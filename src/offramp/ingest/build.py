@@ -90,12 +90,15 @@ class Builder:
     def _targets(self, columns: dict[str, list[Any]], levels: list[list[Any]]) -> list[str | None]:
         if not levels:
             return list(columns["answer.incumbent"])
-        if len(levels) == 1:
+        if len(levels) == 1 or self.mapping.free_text:
             return [self._label(value) for value in levels[0]]
         self.counts["escaped"] += sum(SEPARATOR in text_of(v) for column in levels for v in column)
         return [label_of_levels(row) for row in zip(*levels, strict=True)]
 
     def _label(self, value: Any) -> str | None:
+        if self.mapping.free_text:
+            text = text_of(value)
+            return text if text.strip() else None
         separator = self.mapping.separator
         if len(self.mapping.target) > 1:
             return label_of_cell(value, SEPARATOR)

@@ -117,6 +117,8 @@ def guess(given: Mapping | None, columns: dict[str, list[Any]], *, chat: bool) -
     settle("humans", tuple(name for name in free if _HUMAN.match(name)), "by name")
     settle("target", *_target(free, "incumbent" in parts and bool(parts["incumbent"])))
     settle("inputs", *_inputs(free))
+    if parts.get("free_text"):
+        return Mapping(**parts), reasons
     answers = [text_of(v) for v in columns.get(parts.get("incumbent") or "", [])]
     settle("answer_key", find_answer_key(answers), "the incumbent answers with JSON objects")
     if "separator" not in parts:
@@ -181,7 +183,7 @@ def _is_number(text: str) -> bool:
 def _named(parts: dict[str, Any]) -> set[str]:
     names: set[str] = set()
     for part, value in parts.items():
-        if part not in ("separator", "answer_key"):
+        if part not in ("separator", "answer_key", "free_text"):
             names |= {value} if isinstance(value, str) else set(value or ())
     return names
 

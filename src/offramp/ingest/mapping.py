@@ -31,6 +31,8 @@ class Mapping(Frozen):
     """Column of the answer that the present model gave."""
     humans: tuple[str, ...] = ()
     """Columns of answers that people gave."""
+    free_text: bool = False
+    """True when answers are text or JSON and are kept as they are; false: they are labels."""
     answer_key: str | None = None
     """Key that holds the label, where the incumbent answers with JSON objects."""
     group: str | None = None

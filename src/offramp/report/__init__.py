@@ -55,7 +55,7 @@ def _part(name: str) -> str:
 def _environment() -> "Environment":
     from jinja2 import Environment, FunctionLoader, StrictUndefined
 
-    from offramp.report import lanes, text
+    from offramp.report import lanes, scales, text
 
     made = Environment(
         loader=FunctionLoader(lambda name: _part(f"templates/{name}")),
@@ -67,6 +67,8 @@ def _environment() -> "Environment":
     )
     for name in _FILTERS:
         made.filters[name] = getattr(text, name)
+    for name in ("amount", "change", "limits", "mean"):
+        made.filters[name] = getattr(scales, name)
     made.filters["bare"] = lanes.bare
     made.filters["capfirst"] = lambda words: words[:1].upper() + words[1:]
     return made

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from offramp.report import svg
 from offramp.report.data import Calibration, CandidateResult, Coverage, CoveragePoint, Estimate
 from offramp.report.lanes import Lanes, fit_named, named
+from offramp.report.scales import amount, change, limits
 from offramp.report.text import estimate, fit, metric, number, percent, points
 from offramp.types import BarResult
 
@@ -107,8 +108,12 @@ def drawable(bar: BarResult) -> bool:
 
 
 def ruler(bars: Sequence[BarResult], *, width: int, id_: str) -> Markup:
-    """Draw each difference from the reference with its interval and the zone that its margin forbids."""
-    drawn = [bar for bar in bars if drawable(bar)]
+    """Draw each difference from the reference with its interval and the zone that its margin forbids.
+
+    One axis has one unit: the first bar's; bars in another unit stand in the table only.
+    """
+    drawn = [bar for bar in bars if drawable(bar) and bar.scale == bars[0].scale]
+    unit = 100 if bars and bars[0].scale == "share" else 1
     lanes = Lanes(width, label_px=160, value_px=150)
     ends = [0.0] + [v for bar in drawn for v in (bar.low, bar.high, -(bar.bar.margin or 0.0))]
     pad = 0.12 * ((max(ends) - min(ends)) or 0.01)
@@ -121,10 +126,10 @@ def ruler(bars: Sequence[BarResult], *, width: int, id_: str) -> Markup:
     ]
     first = next((bar.bar.margin for bar in drawn if bar.bar.margin), None)
     if first and x(0) - x(-first) > 66:
-        body.append(svg.label(x(-first), 12, f"margin {points(-first)}", "t axis", text_anchor="middle"))
+        body.append(svg.label(x(-first), 12, f"margin {amount(-first, drawn[0])}", "t axis", text_anchor="middle"))
     for tick in svg.ticks(low, high, 5):
         body.append(svg.line(x(tick), bottom, x(tick), bottom + 4))
-        body.append(svg.label(x(tick), bottom + 18, f"{100 * tick:+.2g}".replace("+0", "0").replace("-", "−"),
+        body.append(svg.label(x(tick), bottom + 18, f"{unit * tick:+.2g}".replace("+0", "0").replace("-", "−"),
                               "t axis", text_anchor="middle"))  # fmt: skip
     for bar in drawn:
         y = lanes.middle(top)
@@ -134,12 +139,12 @@ def ruler(bars: Sequence[BarResult], *, width: int, id_: str) -> Markup:
             body.append(svg.line(forbidden, y - 12, forbidden, y + 12, class_="edge"))
         body.append(svg.whisker(x, bar.low, bar.high, y=y, class_="tuned"))
         body.append(svg.mark("tuned", x(bar.difference or 0.0), y))
-        value = points(bar.difference, bar.low, bar.high)
+        value = f"{change(bar)} {limits(bar)}"
         body.append(lanes.words(top, fit(metric(bar.bar.metric), lanes.room()), value))
         top += lanes.step
-    words = "points; left: candidate worse, right: candidate better"
+    words = f"{'points; ' if unit == 100 else ''}left: candidate worse, right: candidate better"
     body.append(svg.label((lanes.left + lanes.right) / 2, bottom + 36, words, "t axis", text_anchor="middle"))
-    said = "; ".join(f"{metric(bar.bar.metric)} {points(bar.difference, bar.low, bar.high)}" for bar in drawn)
+    said = "; ".join(f"{metric(bar.bar.metric)} {change(bar)} {limits(bar)}" for bar in drawn)
     return svg.picture(
         body, box=(width, bottom + 42), id_=id_, title="Difference against the margin", about=said
     )

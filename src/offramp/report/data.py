@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from offramp.stats.likert import Likert
 from offramp.types import Frozen, VerdictBody
 
 Role = Literal["incumbent", "human", "untuned", "tuned"]
@@ -400,6 +401,44 @@ class Reproduce(Frozen):
     """Kind of record → id."""
 
 
+class ScoreLine(Frozen):
+    """One candidate's scores on one metric."""
+
+    title: str
+    """Name for people."""
+    role: Role
+    """Where it stands in untuned → tuned → human → incumbent."""
+    simulated: bool = False
+    """True when the answerer is simulated."""
+    chosen: bool = False
+    """True for the candidate that the verdict is about."""
+    rows: int
+    """Rows scored."""
+    unscored: int = 0
+    """Rows that could not be scored; in no other figure here."""
+    mean: Estimate | None = None
+    """Mean score in the metric's own unit, with Student's interval."""
+    distribution: Likert | None = None
+    """Shares of each point, for scores from 1 to 5."""
+
+
+class ScoreTable(Frozen):
+    """Every candidate on one metric that is not an accuracy of labels."""
+
+    metric: str
+    """Name of the metric."""
+    title: str
+    """Name for people."""
+    low: FiniteFloat
+    """Worst score."""
+    high: FiniteFloat
+    """Best score."""
+    lines: tuple[ScoreLine, ...]
+    """One per candidate."""
+    note: str = ""
+    """What a reader must know first: whether a judge was checked."""
+
+
 class ReportData(Frozen):
     """Everything one report shows."""
 
@@ -423,6 +462,8 @@ class ReportData(Frozen):
     """What switching pays, one sentence."""
     candidates: tuple[CandidateResult, ...] = ()
     """Every result."""
+    scores: tuple[ScoreTable, ...] = ()
+    """Metrics other than label accuracy."""
     ladder: Ladder | None = None
     """How the model was found."""
     calibration: Calibration | None = None

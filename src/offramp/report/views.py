@@ -10,10 +10,18 @@ from typing import Any
 
 from markupsafe import Markup
 
-from offramp.report import charts, charts_cost, charts_data
-from offramp.report.data import CandidateResult, Confusion, CoveragePoint, ReportData, TaskFacts
+from offramp.report import charts, charts_cost, charts_data, charts_likert
+from offramp.report.data import (
+    CandidateResult,
+    Confusion,
+    CoveragePoint,
+    ReportData,
+    ScoreTable,
+    TaskFacts,
+)
 from offramp.report.lanes import NARROW, WIDE, bare, named
 from offramp.report.text import clean, number
+from offramp.stats.likert import Likert
 from offramp.types import BarResult
 
 _AGREEMENT = (
@@ -26,6 +34,8 @@ MOST_EXAMPLES = 5
 """Examples shown of any rule or confusion."""
 MOST_LEVELS = 6
 """Taxonomy levels shown, from the top."""
+MOST_SCORES = 12
+"""Metrics shown with table and picture."""
 MOST_BLOCKS = 12
 """Confusions shown with examples."""
 _ROLES = tuple(charts.ROLE_WORDS)
@@ -75,6 +85,7 @@ def build(data: ReportData) -> View:
         "simulated": simulated(data),
         "caveats": _caveats(data),
         "most_rows": MOST_ROWS,
+        "most_scores": MOST_SCORES,
         "most_examples": MOST_EXAMPLES,
         "money": _money(data),
         "unexplained": charts_data.unexplained(data.curation) if data.curation else 0,
@@ -217,7 +228,24 @@ def _pictures(data: ReportData, featured: Sequence[CandidateResult]) -> dict[str
         made["break_even"] = _both(charts_cost.break_even, data.cost, id_="c-even")
     if data.curation:
         made["waterfall"] = _both(charts_data.waterfall, data.curation, id_="c-rows")
-    return made
+    return made | _score_pictures(data)
+
+
+def _score_pictures(data: ReportData) -> dict[str, Markup]:
+    drawn = {f"scores{i}": _likert_series(table) for i, table in enumerate(data.scores[:MOST_SCORES])}
+    return {
+        name: _both(charts_likert.likert_overlay, series, id_=f"c-{name}")
+        for name, series in drawn.items()
+        if series
+    }
+
+
+def _likert_series(table: ScoreTable) -> list[tuple[str, Likert]]:
+    """Return the present model first and the chosen one last, so that its points lie on top; two others at most."""
+    order = {"incumbent": 0, "human": 1, "untuned": 2, "tuned": 3}
+    drawn = [line for line in table.lines if line.distribution is not None]
+    drawn = sorted(drawn, key=lambda line: (line.chosen, order[line.role]))
+    return [(line.role, line.distribution) for line in (drawn[:3] + drawn[3:][-1:]) if line.distribution]
 
 
 def _sections(data: ReportData, pictures: dict[str, Markup]) -> tuple[tuple[str, str], ...]:
@@ -228,6 +256,7 @@ def _sections(data: ReportData, pictures: dict[str, Markup]) -> tuple[tuple[str,
         ("unproven", "What is not proven", True),
         ("test", "The test", body is not None and bool(body.bars)),
         ("candidates", "Every candidate", bool(data.candidates)),
+        ("scores", "Scores", bool(data.scores)),
         ("ladder", "The ladder", data.ladder is not None and bool(data.ladder.steps)),
         ("trust", "Can its confidence be trusted?", "reliability" in pictures or "coverage" in pictures),
         ("wrong", "Where it is wrong", data.errors is not None),
