@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ndtr
 
-from offramp.stats.paired import noninferiority_p, score_statistic
+from offramp.stats.paired import FEW_DIFFERENCES, noninferiority_p, score_statistic
 
 Floats = NDArray[np.float64]
 
@@ -87,7 +87,9 @@ def reduced(scenario: Scenario, tables: NDArray[np.int64]) -> tuple[Floats, Floa
     values = scenario.values
     gains, losses = tables @ np.maximum(values, 0), tables @ np.maximum(-values, 0)
     squares = tables @ values**2
-    step = (squares + scenario.span**2) / (gains + losses + scenario.span)
+    seen = tables[:, values != 0].sum(axis=1)
+    unseen = np.minimum(1.0, FEW_DIFFERENCES / np.maximum(seen, 1))
+    step = (squares + unseen * scenario.span**2) / (gains + losses + unseen * scenario.span)
     return gains, losses, squares, step
 
 

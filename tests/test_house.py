@@ -26,6 +26,7 @@ TREES = {path: ast.parse(path.read_text(encoding="utf-8")) for path in sorted(SR
 LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "offramp.cli.app.compare": "each parameter is a flag: the signature is the command line",
+    "offramp.cli.app.review": "each parameter is a flag: the signature is the command line",
     "offramp.cli.app.init": "each parameter is a flag: the signature is the command line",
 }
 

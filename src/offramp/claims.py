@@ -5,6 +5,7 @@ rows is tested at a stricter level (Bonferroni over claims).
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from offramp.errors import DataError, NotFoundError
 from offramp.judging import corrected
 from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.settings import Settings
-from offramp.types import Bar, Candidate, Dataset, EvalRun, Verdict
+from offramp.types import Bar, Candidate, Dataset, EvalRun, Verdict, VerdictBody
 
 
 def reference_of(roster: Roster, data: Dataset, versus: str, *, settings: Settings) -> Candidate | None:
@@ -72,6 +73,40 @@ def _span(roster: Roster, name: str, run: EvalRun) -> float:
     return metric.high - metric.low
 
 
+@dataclass(frozen=True)
+class Terms:
+    """What a claim is tested by."""
+
+    bars: Sequence[Bar]
+    """What must hold, at the error rates of a first use."""
+    use: int
+    """How often the holdout had been spent, this claim included; error rates are divided by it."""
+    alpha: float
+    """Chance of any false `ready` among the slices, for a first use."""
+    power: float
+    """Power that a projected sample size must reach."""
+
+
+def compared(roster: Roster, runs: tuple[EvalRun, EvalRun | None], terms: Terms) -> VerdictBody:
+    """Compare two evaluations of one holdout; makes and keeps nothing, so that an auditor can do it again."""
+    run, against = runs
+    holdout = roster.rows(roster.records.store.get(run.dataset, Dataset), run.split)
+    body = compare(
+        outcomes(roster, run, terms.bars),
+        outcomes(roster, against, terms.bars) if against else None,
+        bars=[bar.model_copy(update={"alpha": bar.alpha / terms.use}) for bar in terms.bars],
+        slices=views.slices(holdout, roster.task(run)),
+        alpha=terms.alpha / terms.use,
+        power_target=terms.power,
+    )
+    judged = {
+        result.bar: corrected(roster, result, runs, target=terms.power)
+        for result in body.bars
+        if result.bar.metric.startswith(JUDGE)
+    }
+    return amended(body, judged, power_target=terms.power) if judged else body
+
+
 def claim(
     roster: Roster,
     candidate: Candidate,
@@ -94,25 +129,11 @@ def claim(
         if todo:
             run = roster.evaluate(candidate, data, split="holdout")
             against = roster.evaluate(reference, data, split="holdout") if reference else None
-            sides = (outcomes(roster, run, bars), outcomes(roster, against, bars) if against else None)
             holdout = roster.rows(data, "holdout")
             what = f"{candidate.title} against {reference.title if reference else 'an absolute level'}"
             use = records.store.spend_holdout(views.ids_hash(holdout), record_id, what)
-            body = compare(
-                sides[0],
-                sides[1],
-                bars=[bar.model_copy(update={"alpha": bar.alpha / use}) for bar in bars],
-                slices=views.slices(holdout, data.task),
-                alpha=settings.verdict.alpha / use,
-                power_target=settings.verdict.power,
-            )
-            judged = {
-                result.bar: corrected(roster, result, (run, against), target=settings.verdict.power)
-                for result in body.bars
-                if result.bar.metric.startswith(JUDGE)
-            }
-            if judged:
-                body = amended(body, judged, power_target=settings.verdict.power)
+            terms = Terms(bars, use, settings.verdict.alpha, settings.verdict.power)
+            body = compared(roster, (run, against), terms)
             records.store.add(
                 Verdict(
                     id=record_id,

@@ -17,10 +17,11 @@ import pyarrow.compute as pc
 
 from offramp import metrics, models, train, views
 from offramp import rows as _rows
-from offramp.errors import DataError
+from offramp.errors import ConfigError, DataError
 from offramp.evaluate import evaluate, machine, measure
 from offramp.ladder import RUNGS
 from offramp.models.base import Model
+from offramp.models.prompted import NamedPrompt
 from offramp.records import Records
 from offramp.settings import Settings
 from offramp.store import read_table, write_table
@@ -30,6 +31,8 @@ if TYPE_CHECKING:
     from offramp.embed import Embedder
 
 INCUMBENT = "incumbent"
+PROMPTED_RUNG = 3
+"""Models that are only told what to do, with or without examples."""
 JUDGE = "judge_"
 """Metrics of this prefix are kept scores of a judge, by rubric."""
 
@@ -69,13 +72,44 @@ class Roster:
                     rows, read_table(folder / "ledger.parquet"), read_table(folder / "splits.parquet")
                 )
             self._views[data.id] = rows
-        view = self._views[data.id]
+        view = self._with_labels(self._views[data.id])
         if split is None:
             return view
         part = view.filter(pc.equal(view.column("split"), split))
         if not part.num_rows:
             raise DataError(f"split {split!r} was asked for; dataset {data.id!r} has no rows in it")
         return part
+
+    def labels(self) -> pa.Table:
+        """Return what people labelled in this workspace, `offramp.people.LABEL_SCHEMA`."""
+        from offramp.people import Journal
+
+        return Journal.of(self._path).table()
+
+    def may_label(self, who: str) -> None:
+        """Check that a person's name is nobody else's.
+
+        Raises:
+            ConfigError: a rung or a part of the data has that name.
+        """
+        raw = self._store.named("raw")
+        taken = {*RUNGS, *(_rows.answerers(self._raw(raw)) if raw else ())}
+        if who in taken:
+            raise ConfigError(
+                f"the name {who!r} was to answer here; it is taken ({sorted(taken)!r}); choose another"
+            )
+
+    def _raw(self, record_id: str) -> pa.Table:
+        return read_table(self._store.folder(record_id) / "rows.parquet")
+
+    def _with_labels(self, rows: pa.Table) -> pa.Table:
+        """Add a column of answers for everyone who labelled rows here."""
+        from offramp.people import answers_by
+
+        for who, said in answers_by(self.labels(), _rows.ids(rows)).items():
+            if any(answer is not None for answer in said):
+                rows = rows.append_column(_rows.ANSWER + who, pa.array(said, pa.string()))
+        return rows
 
     # ---- making ------------------------------------------------------------------------------------------------
 
@@ -84,7 +118,11 @@ class Roster:
         return [self._recorded(who, data) for who in _rows.answerers(self.rows(data))]
 
     def _recorded(self, who: str, data: Dataset) -> Candidate:
-        config = {"who": who}
+        from offramp.people import hashes
+
+        # Who labels on is another candidate: old answers are not taken for new ones.
+        labelled = hashes(self.labels()).get(who)
+        config = {"who": who, **({"labels": labelled} if labelled else {})}
         record_id = self.records.id("candidate", "fit", (data.id,), config)
         title = who.replace("_", " ") + (" (simulated)" if who in data.task.simulated else "")
         with self.records.making(record_id) as todo:
@@ -96,7 +134,40 @@ class Roster:
                         title=title,
                         engine="recorded",
                         rung=-1,
-                        params=config,
+                        params={"who": who},
+                        parents=(data.id,),
+                        made_by=self.records.made_by(config),
+                    )
+                )
+        return self._store.get(record_id, Candidate)
+
+    def prompted(self, data: Dataset) -> list[Candidate]:
+        """Return a candidate for every endpoint that the settings name; making one sends nothing."""
+        return [self._prompted(settings, data) for settings in self._settings.candidates]
+
+    def _prompted(self, settings: NamedPrompt, data: Dataset) -> Candidate:
+        from offramp.models.prompted import EndpointModel, ExamplePool, PromptSettings
+
+        self.may_label(settings.name)
+        config = {"prompt": settings.model_dump(mode="json"), "encoder": self._settings.encoder}
+        record_id = self.records.id("candidate", "fit", (data.id,), config)
+        with self.records.making(record_id) as todo:
+            if todo:
+                pool = None
+                if settings.shots:
+                    pool = ExamplePool.of(self.rows(data, "train"), embedder=self.embedder)
+                retrieve = pool.retriever(self.embedder, shots=settings.shots) if pool else None
+                plain = PromptSettings.model_validate(settings.model_dump(exclude={"name"}))
+                model = EndpointModel(plain, data.task, retrieve=retrieve)
+                model.save(self._store.workdir(record_id), pool=pool)
+                self._store.add(
+                    Candidate(
+                        id=record_id,
+                        name=settings.name,
+                        title=settings.title,
+                        engine="endpoint",
+                        rung=PROMPTED_RUNG,
+                        params={"prompt": config["prompt"]},
                         parents=(data.id,),
                         made_by=self.records.made_by(config),
                     )
@@ -199,6 +270,7 @@ class Roster:
                 member.name: self.model(member) if cached else self._load(member, cached=False)
                 for member in members
             },
+            cache=self._path / "cache" / "answers",
             embedder=lambda: self.embedder if cached else type(self.embedder)(self.embedder.backbone),
         )
         return models.load(candidate.engine, parts)
@@ -220,7 +292,8 @@ class Roster:
                 stage = f"{candidate.title}: answering {split}"
                 answers = evaluate(self.model(candidate), rows, progress=self.progress, stage=stage)
                 write_table(answers, self._store.workdir(record_id) / "answers.parquet")
-                timed = split == "holdout" and not recorded
+                # An endpoint's speed is in its answers; asking it again only to measure would cost money.
+                timed = split == "holdout" and not recorded and candidate.engine != "endpoint"
                 speed = measure(self._load(candidate, cached=False), rows) if timed else None
                 fields = {
                     "id": record_id,

@@ -22,6 +22,7 @@ from offramp.errors import ConfigError, NotFoundError
 from offramp.ingest import Mapping
 from offramp.ladder import LadderSettings
 from offramp.models.endpoint import Endpoint
+from offramp.models.prompted import NamedPrompt
 from offramp.store import write_text
 from offramp.types import Bar, Frozen, Kind
 
@@ -103,6 +104,8 @@ class Settings(Frozen):
     """What counts as proven."""
     cost: CostSettings = CostSettings()
     """Traffic and prices."""
+    candidates: tuple[NamedPrompt, ...] = ()
+    """Models behind endpoints to try as they are, zero-shot or with examples; each is sent the rows it answers."""
     judge: Endpoint | None = None
     """Who judges answers by rubrics (`offramp judge`); nobody is asked when not given."""
 

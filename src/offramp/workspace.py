@@ -230,7 +230,11 @@ class Workspace:
         data = data or self.curate()
         rungs = ladder.order(self.settings.ladder.rungs, kind=data.task.kind)
         untuned = [name for name in rungs if name in UNTUNED]
-        candidates = [*self.roster.recorded(data), *(self.roster.fitted(name, data) for name in untuned)]
+        candidates = [
+            *self.roster.recorded(data),
+            *(self.roster.fitted(name, data) for name in untuned),
+            *self.roster.prompted(data),
+        ]
         return [self.evaluate(candidate, data) for candidate in candidates]
 
     def baselined(self, data: Dataset | None = None) -> datetime | None:
@@ -287,13 +291,14 @@ class Workspace:
         if named or self.store.has(name):
             return self.store.get(named or name, Candidate)
         data = self.curate()
-        recorded = {candidate.name: candidate for candidate in self.roster.recorded(data)}
-        if name in recorded:
-            return recorded[name]
+        there = [*self.roster.recorded(data), *self.roster.prompted(data)]
+        known = {candidate.name: candidate for candidate in there}
+        if name in known:
+            return known[name]
         if name in RUNGS:
             return self.roster.final(name, data)
         raise NotFoundError(
-            f"candidate {name!r} was asked for; there are {sorted(recorded)!r} and the rungs {list(RUNGS)!r}"
+            f"candidate {name!r} was asked for; there are {sorted(known)!r} and the rungs {list(RUNGS)!r}"
         )
 
     def model(self, candidate: Candidate) -> Model:

@@ -141,6 +141,52 @@ def tune(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> No
 
 
 @app.command()
+def review(  # noqa: PLR0913  each parameter is a flag
+    who: Annotated[str, typer.Option(help="Your name; it becomes a candidate beside the models.")],
+    kind: Annotated[
+        str, typer.Option(help="Which rows: random, disagreement, unsure, double, adjudicate.")
+    ] = "random",
+    limit: Annotated[int, typer.Option(help="Rows in the queue; the same limit again resumes it.")] = 50,
+    show_answers: Annotated[
+        bool, typer.Option("--show-answers", help="Show what models and other people said; hidden otherwise.")
+    ] = False,
+    folder: Folder = HERE,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
+    """Label holdout rows in the terminal; people are candidates like any model."""
+    from offramp.cli import people
+    from offramp.people import Plan
+
+    with _opened(folder, overrides, quiet=json) as workspace:
+        plan = Plan(who, kind, limit, not show_answers, workspace.settings.seed)
+        people.review(workspace, plan, json=json)
+
+
+@app.command()
+def labels(
+    file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet: row id (or inputs), labeler, label.")],
+    who: Annotated[str | None, typer.Option(help="Labeler of a file without a column for it.")] = None,
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Read people's labels from a file; each labeler becomes a candidate."""
+    from offramp.cli import people
+
+    with _opened(folder, None, quiet=json) as workspace:
+        people.labels(workspace, file, who=who, json=json)
+
+
+@app.command()
+def people(folder: Folder = HERE, json: Json = False) -> None:
+    """Show how far people agree, and how right each is against what counts without them."""
+    from offramp.cli.people import agreement
+
+    with _opened(folder, None, quiet=json) as workspace:
+        agreement(workspace, json=json)
+
+
+@app.command()
 def judge(
     rubric: Annotated[list[str], typer.Option(help="Name of a rubric, or your own .yml; may be repeated.")],
     candidate: Annotated[
@@ -245,12 +291,44 @@ def cost(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> No
 
 
 @app.command()
-def report(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+def report(
+    folder: Folder = HERE,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="Also write an evidence pack: one zip that `offramp verify` recomputes."),
+    ] = None,
+    texts: Annotated[bool, typer.Option(help="Put the rows' inputs into the pack.")] = True,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
     """Write report.html: one file that shows why the switch is safe, or is not."""
     from offramp.cli import tables
 
     with _opened(folder, overrides, quiet=json) as workspace:
-        tables.written(workspace.report(), json=json)
+        if pack is None:
+            return tables.written(workspace.report(), json=json)
+        from offramp.cli.pack import show_packed
+        from offramp.pack import write_pack
+
+        return show_packed(write_pack(workspace, pack, texts=texts), json=json)
+
+
+@app.command()
+def verify(
+    pack: Annotated[Path, typer.Argument(help="A pack from `offramp report --pack`.")],
+    sha256: Annotated[
+        str | None, typer.Option(help="The manifest's digest, as you were given it on another way.")
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Recompute every number of an evidence pack, offline; exit code 1 when something does not match."""
+    from offramp.cli.pack import show_verified
+    from offramp.pack import verify_pack
+
+    found = verify_pack(pack, sha256=sha256)
+    show_verified(found, json=json)
+    if not found.ok:
+        raise SystemExit(1)
 
 
 @app.command()

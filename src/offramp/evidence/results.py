@@ -77,17 +77,18 @@ def _one_human(result: CandidateResult) -> bool:
     return result.role == "human" and result.name != "humans"
 
 
-def _role(candidate: Candidate) -> Role:
+def role_of(candidate: Candidate) -> Role:
+    """Say where a candidate stands in untuned → tuned → human → incumbent."""
     if candidate.engine == "recorded":
         return "incumbent" if candidate.name == INCUMBENT else "human"
-    return "untuned" if candidate.rung == 0 else "tuned"
+    return "untuned" if candidate.rung == 0 or candidate.engine == "endpoint" else "tuned"
 
 
 def _result(
     workspace: "Workspace", data: Dataset, run: EvalRun, *, chosen: bool, cost: CostReport | None
 ) -> CandidateResult:
     candidate = workspace.store.get(run.candidate, Candidate)
-    roster, role = workspace.roster, _role(candidate)
+    roster, role = workspace.roster, role_of(candidate)
     base = CandidateResult(
         name=candidate.name,
         title=candidate.title,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from offramp import judging, metrics, views
-from offramp.report.data import Estimate, Role, ScoreLine, ScoreTable
-from offramp.roster import INCUMBENT, JUDGE
+from offramp.evidence.results import role_of
+from offramp.report.data import Estimate, ScoreLine, ScoreTable
+from offramp.roster import JUDGE
 from offramp.stats.likert import likert
 from offramp.stats.means import t_interval
 from offramp.types import Candidate, Dataset, EvalRun
@@ -86,19 +87,13 @@ def _line(
         mean = Estimate(value=float(scored.mean()), low=ends[0], high=ends[1])
     return ScoreLine(
         title=candidate.title,
-        role=_role(candidate),
+        role=role_of(candidate),
         simulated=candidate.name in data.task.simulated,
         chosen=chosen is not None and candidate.id == chosen.id,
         rows=len(scored),
         unscored=len(scores) - len(scored),
         mean=mean,
     )
-
-
-def _role(candidate: Candidate) -> Role:
-    if candidate.engine == "recorded":
-        return "incumbent" if candidate.name == INCUMBENT else "human"
-    return "untuned" if candidate.rung <= 0 else "tuned"
 
 
 def _checked(workspace: "Workspace", runs: list[EvalRun], name: str) -> str:

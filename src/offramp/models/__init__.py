@@ -27,6 +27,8 @@ class Parts:
     """Loaded members of a combination, by name."""
     embedder: Callable[[], Any]
     """Gives the text encoder; called only by engines that embed."""
+    cache: Path | None = None
+    """Folder where paid answers are kept, so that none is paid twice."""
 
 
 def _recorded(parts: Parts) -> Model:
@@ -73,6 +75,12 @@ def _blend(parts: Parts) -> Model:
     return BlendModel.load(parts.folder, members=members)
 
 
+def _endpoint(parts: Parts) -> Model:
+    from offramp.models.prompted import EndpointModel
+
+    return EndpointModel.load(parts.folder, task=parts.task, embedder=parts.embedder, cache=parts.cache)
+
+
 ENGINES: dict[str, Callable[[Parts], Model]] = {
     "recorded": _recorded,
     "majority": _majority,
@@ -81,6 +89,7 @@ ENGINES: dict[str, Callable[[Parts], Model]] = {
     "linear": _linear,
     "encoder": _encoder,
     "blend": _blend,
+    "endpoint": _endpoint,
 }
 """Every engine: how a candidate of it is loaded."""
 

@@ -20,7 +20,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from offramp import rows as _rows
-from offramp.errors import DataError
+from offramp.errors import DataError, ModelError
 from offramp.models.client import Client
 from offramp.models.endpoint import Completion, Endpoint, Message, Request
 from offramp.models.labels import Embedder, load_model, save_model
@@ -39,6 +39,8 @@ MOST_LISTED = 250
 Source: https://platform.openai.com/docs/guides/structured-outputs (enum values above 250 are limited in length).
 """
 ENGINE = "endpoint"
+MOST_LOST, MOST_LOST_RATIO = 3, 0.05
+"""Requests that may fail for good: so few are wrong answers; more are an outage, which says nothing of the model."""
 _CHUNK = 1024
 _THOUGHT = re.compile(r"^\s*<think>.*?</think>", re.DOTALL)
 _FENCE = re.compile(r"^```[a-zA-Z]*\s*\n(.*?)\n?```$", re.DOTALL)
@@ -109,6 +111,19 @@ class ExamplePool:
         return retrieve
 
 
+class NamedPrompt(PromptSettings):
+    """A prompted model as a candidate of a workspace."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,59}$")
+    """Short name of the candidate; no rung's and nobody else's."""
+
+    @property
+    def title(self) -> str:
+        """Name for people."""
+        shown = f"{self.shots} examples" if self.shots else "no examples"
+        return f"{self.endpoint.model}, prompted with {shown}"
+
+
 class EndpointModel:
     """Answers rows by asking an endpoint."""
 
@@ -157,6 +172,12 @@ class EndpointModel:
             ModelError: the endpoint is not there or refuses.
         """
         said = self.client.complete(self.requests(rows), progress=progress, stage="answering")
+        lost = [completion.error for completion in said if completion.text is None]
+        if len(lost) > max(MOST_LOST, MOST_LOST_RATIO * len(said)):
+            raise ModelError(
+                f"{len(said)} answers were asked of {self.settings.endpoint.host}; {len(lost)} did not come, the "
+                f"first: {lost[0]}; what came is kept, run again when the server is well"
+            )
         read = [self._read(completion) for completion in said]
         return _rows.answer_table(
             _rows.ids(rows),

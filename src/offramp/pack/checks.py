@@ -18,7 +18,6 @@ import pyarrow as pa
 
 from offramp import __version__, claims, views
 from offramp import rows as _rows
-from offramp.compare import amended, compare
 from offramp.evidence import collect
 from offramp.pack.cost import checked_option, recomputed_table
 from offramp.pack.private import report_without_texts
@@ -28,7 +27,6 @@ from offramp.pack.write import FIXED, prices_of, prompts_of, readme, row_hashes,
 from offramp.records import RECIPES
 from offramp.report import ReportData, render
 from offramp.report.text import clean
-from offramp.roster import JUDGE
 from offramp.settings import dump
 from offramp.store import read_table
 from offramp.types import (
@@ -323,22 +321,10 @@ def _compared(pack: Pack, verdict: Verdict) -> VerdictBody:
     bars = [Bar.model_validate(bar) for bar in verdict.made_by.config["bars"]]
     runs = {run.candidate: run for run in pack.runs if run.dataset == data.id and run.split == "holdout"}
     run, against = runs[verdict.candidate], runs[verdict.reference] if verdict.reference else None
-    power = verdict.made_by.config["power"]
-    body = compare(
-        claims.outcomes(ws.roster, run, bars),
-        claims.outcomes(ws.roster, against, bars) if against else None,
-        bars=[bar.model_copy(update={"alpha": bar.alpha / use}) for bar in bars],
-        slices=views.slices(ws.rows(data, "holdout"), data.task),
-        alpha=looks[0].bar.alpha if looks else ws.settings.verdict.alpha / use,
-        power_target=power,
-    )
-    by_judge = [result for result in body.bars if result.bar.metric.startswith(JUDGE)]
-    if not by_judge:
-        return body
-    from offramp.judging import corrected
-
-    judged = {one.bar: corrected(ws.roster, one, (run, against), target=power) for one in by_judge}
-    return amended(body, judged, power_target=power)
+    # The error rate of a first use, read back from the slices, which carry it.
+    alpha = looks[0].bar.alpha * use if looks else ws.settings.verdict.alpha
+    terms = claims.Terms(bars, use, alpha, verdict.made_by.config["power"])
+    return claims.compared(ws.roster, (run, against), terms)
 
 
 def holdout(pack: Pack) -> Iterator[Check]:

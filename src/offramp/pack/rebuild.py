@@ -20,6 +20,7 @@ from offramp.errors import DataError, MismatchError
 from offramp.pack.manifest import MAX_BYTES
 from offramp.pack.strict import parsed
 from offramp.pack.used import FILES, NAMES
+from offramp.people import Journal
 from offramp.records import Records
 from offramp.roster import Roster
 from offramp.settings import Settings
@@ -90,6 +91,9 @@ def rebuilt(files: Mapping[str, bytes]) -> Iterator[Workspace]:
         _Looking(Path(folder), settings) as ws,
     ):
         _fill(ws.store, records, files)
+        journal = Journal.of(Path(folder)).path
+        journal.parent.mkdir()
+        journal.write_bytes(files.get("labels.jsonl", b""))
         for name, record_id in _mapping(files, "names.json").items():
             if name in NAMES and record_id in records:
                 ws.store.set_name(name, record_id)
@@ -105,7 +109,10 @@ class _Looking(Workspace):
     def __init__(self, path: Path, settings: Settings) -> None:
         super().__init__(path, settings)
         self.records = KeptRecords(self.store, seed=settings.seed)
-        self.roster = Roster(self.records, settings, path=path, progress=silent)
+        # A pack comes from somebody else: no code that it names is run.
+        safe = settings.verdict.model_copy(update={"run_user_code": False})
+        without = settings.model_copy(update={"verdict": safe})
+        self.roster = Roster(self.records, without, path=path, progress=silent)
 
 
 def _mapping(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -28,6 +28,7 @@ from offramp.pack import container
 from offramp.pack.manifest import FORMAT, Manifest
 from offramp.pack.private import without_texts
 from offramp.pack.used import FILES, names_of, used
+from offramp.people import Journal
 from offramp.report import ReportData, render
 from offramp.settings import dump
 from offramp.types import Candidate, CostReport, Dataset, EvalRun, Record, ScoreRun, Verdict, canonical_json
@@ -53,6 +54,7 @@ scores/          the score of every row, per evaluation and metric; summaries.js
 rows.parquet     split, target, cluster, slice and SHA-256 of every row
 holdout.json     each use of the holdout for a claim
 settings.json    all settings, offramp.toml as it stands in a workspace; prompts.json what models were told
+labels.jsonl     what people labelled in the workspace
 prices.json      every price used, with source and date
 environment.json versions of packages and the machine
 manifest.json    SHA-256 and size of every file
@@ -85,7 +87,10 @@ def write_pack(ws: "Workspace", path: str | Path, *, texts: bool = True) -> Path
     return path
 
 
+LABELS = "labels.jsonl"
+"""The journal of people's labels; empty when nobody labelled."""
 FIXED = (
+    LABELS,
     *(
         "README.txt",
         "report.html",
@@ -127,7 +132,19 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
         "prompts.json": _json(prompts_of(data, records)),
         "prices.json": _json(prices_of(records)),
         "environment.json": _json(_environment(shown, records)),
+        LABELS: _labels(ws, texts=texts),
     }
+
+
+def _labels(ws: "Workspace", *, texts: bool) -> bytes:
+    """Return the journal of what people labelled; their notes may quote a row and go with the inputs."""
+    path = Journal.of(ws.path).path
+    if not path.exists():
+        return b""
+    if texts:
+        return path.read_bytes()
+    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    return b"".join(json.dumps({**line, "note": None}).encode() + b"\n" for line in lines)
 
 
 def readme(writer: str, *, texts: bool) -> bytes:

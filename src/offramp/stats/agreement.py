@@ -4,9 +4,9 @@ Ratings are numbers (1-5 Likert, or codes of categories); NaN is "not rated" and
 Krippendorff's alpha any number with any holes. Every coefficient comes with a jackknife interval on Fisher's scale,
 which leaves clusters of rows out whole.
 
-Guarantee: 1 - 2 alpha intervals of quadratic kappa hold 88 % or more of a nominal 90 % at 50 to 400 rows
-(`bench/judge.py`). Where nothing can be estimated the coefficient is NaN with the widest interval, never 0 or 1; where
-no row disagrees, the lower end is what so many rows without disagreement can exclude.
+Guarantee: 90 % intervals of quadratic kappa hold the truth in 87 to 94 % of simulated samples of 20 to 100 rows, kappa
+0.55 to 0.8. Where nothing can be estimated the coefficient is NaN with the widest interval, never 0 or 1; where no row
+disagrees, the lower end is what so many rows without disagreement can exclude.
 
 Trap: kappa depends on how varied the rows are. The same judge on rows that all deserve a 5 has a kappa near 0; compare
 kappas only over the same rows.
