@@ -1,8 +1,8 @@
 """Banking77 from CSV to report on a CPU: accuracy of every rung on the published test split, time and memory.
 
 Every choice is made on validation rows split off the published training set; the test split is the holdout. The
-headline is what a user gets: the rung that the ladder takes, the smallest within one standard error of the best on
-validation.
+headline is what a user gets: the rung that the ladder takes; a rung is taken over a lower one only when it gains more
+than one standard error on validation.
 """
 
 import os
