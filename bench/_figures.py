@@ -93,6 +93,10 @@ def section() -> str:
         ("embed", "Embedding against sentence-transformers' default"),
         ("encoder", "Tuning the encoder to the same accuracy"),
         ("scale", "From 1,000 to 30,000 rows"),
+        ("stats", "Statistics: false certificates, power, looking at every pair, 20 clusters"),
+        ("judge", "Judges: correction by people's ratings, planted bad judges"),
+        ("scorers", "Likert scorers without an LLM on SummEval, against ROUGE-L"),
+        ("pack", "Evidence pack, 5,000 rows and 6 candidates (synthetic)"),
     ):
         if found := result(name):
             lines += _head(title, name, found)

@@ -7,6 +7,8 @@ import zlib
 
 import numpy as np
 import pytest
+from tests.classical import WordEmbedder
+from tests.fake_endpoint import served
 
 from offramp import judging
 from offramp import rows as _rows
@@ -16,8 +18,6 @@ from offramp.models.endpoint import Endpoint
 from offramp.settings import resolve
 from offramp.types import ScoreRun
 from offramp.workspace import init
-from tests.classical import WordEmbedder
-from tests.fake_endpoint import served
 
 BAR = {"metric": "judge_relevance", "margin": 0.3}
 

@@ -3,12 +3,12 @@
 import json
 
 import pytest
+from tests.classical import WordEmbedder
 
 import offramp
 from offramp.errors import ConfigError
 from offramp.settings import resolve
 from offramp.workspace import init
-from tests.classical import WordEmbedder
 
 CITIES = ("Lyon", "Turin", "Ghent", "Porto", "Graz", "Malmo", "Basel", "Leeds")
 

@@ -126,21 +126,3 @@ def test_the_best_is_taken_when_nothing_smaller_is_near() -> None:
 def test_choosing_from_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="none was climbed"):
         choose([])
-
-
-def test_a_rung_is_taken_over_a_lower_one_only_when_it_gains_more_than_noise():
-    low = np.array([1.0] * 880 + [0.0] * 120)
-    noise = np.array([1.0] * 845 + [0.0] * 35 + [1.0] * 38 + [0.0] * 82)
-    better = np.array([1.0] * 875 + [0.0] * 5 + [1.0] * 25 + [0.0] * 95)
-    bar = Bar(margin=0.02)
-    steps = [
-        assess(name, scores, None, bar=bar, chance=0.8, holdout_rows=100)
-        for name, scores in (("linear", low), ("encoder", noise), ("blend", better))
-    ]
-
-    first, why = choose(steps[:2])
-    second, _ = choose(steps)
-
-    assert first.rung == "linear"
-    assert "encoder is ahead of it by no more than that" in why
-    assert second.rung == "blend"

@@ -80,3 +80,12 @@ def test_a_saved_blend_needs_the_same_members(tmp_path: Path) -> None:
     assert np.allclose(again.probabilities(rows(20, 5)), blend.probabilities(rows(20, 5)), atol=1e-6)
     with pytest.raises(MismatchError, match="give those"):
         BlendModel.load(tmp_path, members=members[:1])
+
+
+def test_a_member_that_gains_no_more_than_noise_is_left_out() -> None:
+    good, bad = Reader(("a", "b", "c"), 1, 0.05), Reader(("a", "b", "c"), 2, 0.9)
+
+    blend = BlendModel.fit([("good", good), ("bad", bad)], rows(600, 3))
+
+    assert blend.pool.weights[1] == 0.0
+    assert accuracy(blend, rows(600, 4)) == accuracy(good, rows(600, 4))

@@ -15,14 +15,16 @@ from scipy.stats import norm
 
 from offramp import rows as _rows
 from offramp import views
-from offramp.errors import DataError
+from offramp.errors import DataError, ModelError
+from offramp.judge.ask import Usage, identity
 from offramp.judge.check import JudgedRows, JudgeReport, check
-from offramp.judge.estimate import Estimate, estimate
+from offramp.judge.estimate import Estimate, estimate, paid_usd
 from offramp.judge.gate import Gate, gate
-from offramp.judge.likert import judge_likert, likert_requests
+from offramp.judge.likert import DEFAULTS, judge_likert, likert_requests
 from offramp.judge.prompt import Item
 from offramp.judge.rubric import Rubric
 from offramp.models.endpoint import Endpoint
+from offramp.models.prompted import MOST_LOST, MOST_LOST_RATIO
 from offramp.people.ratings import joined, mean_ratings, read_ratings
 from offramp.roster import JUDGE, Roster
 from offramp.stats.ppi import FEWEST_LABELS, Corrected, Judged, corrected_difference
@@ -71,14 +73,17 @@ def judge(
 ) -> ScoreRun:
     """Let a judge score an evaluation's answers from 1 to 5; the same judgement again is the kept one."""
     metric = JUDGE + rubric.name
-    config = {
-        "rubric": rubric.sha256,
-        "judge": endpoint.model_dump(mode="json", include={"base_url", "model", "params"}),
-    }
+    who = identity(endpoint, rubric, DEFAULTS, form="likert")
+    config = {"judge": who.model_dump(mode="json")}
     record_id = roster.records.id("scorerun", "judge", (run.id,), config)
     with roster.records.making(record_id) as todo:
         if todo:
             found = judge_likert(endpoint, rubric, items(roster, run), cache=cache, progress=roster.progress)
+            if found.usage.lost > max(MOST_LOST, MOST_LOST_RATIO * len(found.scores)):
+                raise ModelError(
+                    f"{len(found.scores)} judgements were asked of {endpoint.host}; {found.usage.lost} never came; "
+                    "what came is kept, run again when the server is well"
+                )
             table = pa.table(
                 {
                     "id": _rows.ids(roster.answers(run)),
@@ -98,12 +103,24 @@ def judge(
                     judge=f"{endpoint.model} at {endpoint.host}",
                     rows=table.num_rows,
                     unscored=found.unscored,
+                    cost_usd=_paid(endpoint, found.usage),
                     notes=found.notes,
                     parents=(run.id,),
                     made_by=roster.records.made_by(config),
                 )
             )
     return roster.records.name(f"{metric}:{run.id}", record_id, ScoreRun)
+
+
+def _paid(endpoint: Endpoint, usage: Usage) -> float | None:
+    cost = paid_usd(
+        endpoint,
+        requests=usage.requests,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        when=now().date(),
+    )
+    return None if cost is None else float(cost)
 
 
 # ---- people's ratings ------------------------------------------------------------------------------------------

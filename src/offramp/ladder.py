@@ -5,7 +5,7 @@ the verdict on the holdout will be `ready`; the climb stops at the first rung wh
 When no rung gets there, the rung with the best chance is taken, the smaller one when two are close. Nothing here
 sees the holdout; only its size is used.
 Trap: without a reference and without an absolute bar there is nothing to hold against; then every rung is
-climbed, and a rung replaces the one kept below it only when it gains more than one standard error.
+climbed, and the smallest within one standard error of the best is taken.
 """
 
 from collections.abc import Sequence
@@ -157,14 +157,12 @@ def choose(steps: Sequence[Step]) -> tuple[Step, str]:
             near,
             f"no rung holds yet; {near.rung} comes nearest (chance of `ready` {near.chance or 0.0:.0%})",
         )
-    kept = steps[0]
-    for step in steps[1:]:
-        gains = step.scores - kept.scores
-        if gains.mean() > np.sqrt(_spread(gains) / len(gains)):
-            kept = step
     best = max(steps, key=lambda s: s.score)
-    higher = "" if best is kept else f"; {best.rung} is ahead of it by no more than that"
-    return kept, (
-        f"nothing to hold against; {kept.rung} is the highest rung that gained more than one standard error over the "
-        f"rung kept before it{higher}"
-    )
+    for step in steps:
+        gaps = best.scores - step.scores
+        if gaps.mean() <= np.sqrt(_spread(gaps) / len(gaps)):
+            return step, (
+                f"nothing to hold against; {step.rung} is the smallest rung within one standard error of the best "
+                f"({best.rung})"
+            )
+    return best, f"nothing to hold against; {best.rung} is best"

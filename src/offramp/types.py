@@ -203,6 +203,8 @@ class ScoreRun(Record):
     """Rows judged."""
     unscored: int
     """Rows for which the judge gave no usable score."""
+    cost_usd: float | None = None
+    """What it cost now, `None` where the price is unknown; answers from the cache cost nothing."""
     notes: tuple[str, ...] = ()
     """What a reader should know: parameters the server did not take, answers that speak to their judge."""
 

@@ -76,6 +76,8 @@ class Usage:
     """Answer tokens."""
     uncounted: int
     """Answered requests whose tokens the server did not tell."""
+    lost: int = 0
+    """Judgements that no server ever answered: timeouts and outages, not the judge's own failures."""
 
 
 @dataclass(frozen=True)
@@ -150,6 +152,8 @@ def ask(
     for i, completion in zip(unreadable, second, strict=True):
         reading = _read(completion, reader)
         readings[i] = Reading(reading.value, reading.reason, reading.problem, retried=True)
+    last = {**dict(enumerate(said)), **dict(zip(unreadable, second, strict=True))}
+    lost = sum(one.text is None and not one.finish_reason for one in last.values())
     free = sum(completion.from_cache for completion in [*said, *second])
     sent, *tokens = (
         now - then
@@ -164,7 +168,7 @@ def ask(
             strict=True,
         )
     )
-    return readings, Usage(sent, free, *tokens)
+    return readings, Usage(sent, free, tokens[0], tokens[1], tokens[2], lost)
 
 
 def _read(completion: Completion, reader: Reader) -> Reading:

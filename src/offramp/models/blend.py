@@ -38,11 +38,18 @@ class BlendModel:
 
     @classmethod
     def fit(cls, members: Sequence[tuple[str, Classifier]], validation: pa.Table) -> Self:
-        """Fit the weights on rows that no member was trained on."""
+        """Fit the weights on rows that no member was trained on.
+
+        The first member stands alone unless the others make more answers right than chance would: a gain of more than
+        one standard error. Weights that fit a few hundred rows well can be worse on the next ones.
+        """
         labels = tuple(sorted({label for _, member in members for label in member.labels}))
         opinions = [opinion(member, labels, validation) for _, member in members]
         gold = label_columns(labels, _rows.targets(validation))
         pool = fit_pool(opinions, gold, row_weights=_rows.weights(validation))
+        alone = fit_pool(opinions[:1], gold, row_weights=_rows.weights(validation))
+        if not _pays(_right(pool, opinions, gold), _right(alone, opinions[:1], gold)):
+            pool = Pool((*alone.weights, *(0.0 for _ in opinions[1:])), alone.log_loss)
         return cls(tuple(members), labels, pool)
 
     def probabilities(self, rows: pa.Table) -> np.ndarray:
@@ -83,6 +90,20 @@ class BlendModel:
             )
         pool = Pool(tuple(facts["weights"]), float("nan"))
         return cls(tuple((name, given[name]) for name in facts["members"]), tuple(facts["labels"]), pool)
+
+
+def _right(pool: Pool, opinions: Sequence[np.ndarray], gold: np.ndarray) -> np.ndarray:
+    used = [(one, weight) for one, weight in zip(opinions, pool.weights, strict=True) if weight > 0]
+    kept = Pool(tuple(weight for _, weight in used), pool.log_loss)
+    said = kept.probabilities([one for one, _ in used])
+    return np.asarray(said.argmax(axis=1) == gold, dtype=np.float64)
+
+
+def _pays(together: np.ndarray, alone: np.ndarray) -> bool:
+    """Say whether the gain is more than one standard error; one imagined row of difference keeps few rows humble."""
+    gains = together - alone
+    spread = (((gains - gains.mean()) ** 2).sum() + 1.0) / (len(gains) + 1)
+    return bool(gains.mean() > np.sqrt(spread / len(gains)))
 
 
 def opinion(member: Classifier, labels: tuple[str, ...], rows: pa.Table) -> np.ndarray:

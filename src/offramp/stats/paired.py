@@ -80,7 +80,7 @@ def paired_sample(
     """
     d = np.asarray(differences, dtype=float)
     size = np.abs(d)
-    unseen = min(1.0, FEW_DIFFERENCES / max(np.count_nonzero(d), 1))
+    unseen = min(1.0, FEW_DIFFERENCES / max(int(np.count_nonzero(d)), 1))
     step = (float((size**2).sum()) + unseen * span**2) / (float(size.sum()) + unseen * span)
     gains, losses, n = float(d[d > 0].sum()), float(-d[d < 0].sum()), float(len(d))
     if clusters is None:
