@@ -166,3 +166,17 @@ def test_ratings_of_unknown_rows_are_counted_and_said(ws):
     kept = judging.rate(ws.roster, ws.curate(), path)
 
     assert kept.counts == {"kept": 1, "no such row": 1, "the score is not within 1 to 5": 1}
+
+
+def test_a_pack_of_a_judged_claim_is_recomputed_offline(ws):
+    from offramp.pack import verify_pack, write_pack
+
+    # Verifying loads the workspace's own encoder.
+    del ws.roster.__dict__["embedder"]
+    runs = judged(ws, agreeing)
+    rated(ws, runs, count=110)
+    ws.verdict(ws.candidate("small"), on=ws.curate())
+
+    found = verify_pack(write_pack(ws, ws.path / "pack.zip"))
+
+    assert [(check.name, check.found) for check in found.failed] == []

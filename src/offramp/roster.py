@@ -57,22 +57,26 @@ class Roster:
 
         return Embedder.load(self._settings.encoder, cache=self._path / "cache")
 
-    def rows(self, data: Dataset, split: str | None = None) -> pa.Table:
-        """Return the rows of a dataset as its ledger leaves them, all or one split.
-
-        Raises:
-            DataError: the split is empty.
-        """
+    def view(self, data: Dataset) -> pa.Table:
+        """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""
         if data.id not in self._views:
             raw = data.parents[0] if data.stage == "curated" else data.id
-            rows = read_table(self._store.folder(raw) / "rows.parquet")
+            rows = self._raw(raw)
             if data.stage == "curated":
                 folder = self._store.folder(data.id)
                 rows = views.view(
                     rows, read_table(folder / "ledger.parquet"), read_table(folder / "splits.parquet")
                 )
             self._views[data.id] = rows
-        view = self._with_labels(self._views[data.id])
+        return self._views[data.id]
+
+    def rows(self, data: Dataset, split: str | None = None) -> pa.Table:
+        """Return the rows of a dataset, all or one split, with a column of answers for everyone who labelled here.
+
+        Raises:
+            DataError: the split is empty.
+        """
+        view = self._with_labels(self.view(data))
         if split is None:
             return view
         part = view.filter(pc.equal(view.column("split"), split))

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import tomlkit
 import yaml
@@ -42,6 +42,8 @@ class DataSettings(Frozen):
     """JSON schema of the answers of an extract task; field types are guessed from the targets without it."""
     sources: tuple[str, ...] = ()
     """Files or folders with calls or rows, relative to the workspace."""
+    format: Literal["promptfoo", "openai-evals", "inspect"] | None = None
+    """Whose results the sources are, when they are another tool's; `None` for logs and tables."""
     holdout: str | None = None
     """A file whose rows are the holdout, instead of a random tenth."""
     mapping: Mapping | None = None

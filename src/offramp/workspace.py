@@ -14,8 +14,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, ladder, views
-from offramp import ingest as _ingest
+from offramp import claims, ladder, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
 from offramp.cost import Incumbent, Tuned, cost_table, usage_of
@@ -122,9 +121,8 @@ class Workspace:
             raise ConfigError(
                 "rows were asked for; `sources` under [data] in offramp.toml names no file; add one"
             )
-        sources = [self._source(name) for name in data.sources]
-        holdout = [self._source(data.holdout)] if data.holdout else []
-        files = [views.file_hash(path) for path in [*sources, *holdout]]
+        named = [*data.sources, *([data.holdout] if data.holdout else [])]
+        files = [views.file_hash(sources.located(name, self.path)) for name in named]
         config = {
             "files": files,
             "data": data.model_dump(mode="json", exclude={"sources", "holdout", "labels"}),
@@ -133,10 +131,7 @@ class Workspace:
         with self.records.making(record_id) as todo:
             if todo:
                 self.progress("reading", 0, 1)
-                first = _ingest.read(sources[0], mapping=self._mapping())
-                rest = [_ingest.read(path, mapping=first.mapping) for path in sources[1:]]
-                held = [_ingest.read(path, mapping=first.mapping, split="holdout") for path in holdout]
-                found = _ingest.join(first, *rest, *held) if rest or held else first
+                found = sources.read(data, self.path)
                 folder = self.store.workdir(record_id)
                 write_table(found.rows, folder / "rows.parquet")
                 write_table(found.rejects, folder / "rejects.parquet")
@@ -413,14 +408,6 @@ class Workspace:
 
     # ---- inside ------------------------------------------------------------------------------------------------
 
-    def _source(self, name: str) -> Path:
-        path = self.path / Path(name).expanduser()
-        if not path.exists():
-            raise NotFoundError(
-                f"source {name!r} was asked for; there is no {str(path.resolve())!r}; check [data] in offramp.toml"
-            )
-        return path
-
     def _task(self, rows: pa.Table, mapping: Mapping) -> Task:
         data = self.settings.data
         task = Task(
@@ -437,12 +424,6 @@ class Workspace:
             return task
         labels = sorted({label for label in rows.column("target").to_pylist() if label is not None})
         return views.with_labels(task, labels)
-
-    def _mapping(self) -> Mapping | None:
-        data = self.settings.data
-        if data.kind == "classify":
-            return data.mapping
-        return (data.mapping or Mapping()).model_copy(update={"free_text": True})
 
     def _incumbent_on_validation(self, data: Dataset, metric: str) -> Any:
         for candidate in self.roster.recorded(data):

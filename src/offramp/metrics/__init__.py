@@ -20,6 +20,7 @@ from offramp.metrics.taxonomy import hierarchical_f1, level_accuracy, level_labe
 from offramp.types import Task
 
 __all__ = [
+    "EMBEDDED",
     "METRICS",
     "SET_METRICS",
     "VERSION",
@@ -68,6 +69,8 @@ METRICS: dict[str, Metric] = {
 }
 """Every metric with a fixed name; `find` also knows `level_1`…, `field:PATH`, `regex:PATTERN` and user functions."""
 SET_METRICS: dict[str, SetMetric] = {"macro_f1": macro_f1, "weighted_f1": weighted_f1}
+EMBEDDED = frozenset(("similarity", "completeness", "relevance", "faithfulness"))
+"""Metrics that read vectors of a text encoder, which differ in the last digits from processor to processor."""
 _ON_REQUEST = frozenset(
     ("similarity", "set_f1", "tool_calls_ordered", "tool_names", "tool_arguments", *LIKERT)
 )

@@ -19,6 +19,7 @@ import pyarrow as pa
 from offramp import __version__, claims, views
 from offramp import rows as _rows
 from offramp.evidence import collect
+from offramp.metrics import EMBEDDED
 from offramp.pack.cost import checked_option, recomputed_table
 from offramp.pack.private import report_without_texts
 from offramp.pack.rebuild import table
@@ -188,7 +189,7 @@ def rows(pack: Pack) -> Iterator[Check]:
         left = "not recomputed: inputs were left out; compare rows.parquet with your own data"
         yield Check(name="data hash", ok=None, asked=data.data_hash[:16], found=left)
         return
-    hashes = row_hashes(ws.rows(data))
+    hashes = row_hashes(ws.roster.view(data))
     wrong_rows = [i for i, pair in enumerate(zip(kept.column("sha256").to_pylist(), hashes, strict=True))
                   if pair[0] != pair[1]]  # fmt: skip
     message = (
@@ -196,7 +197,7 @@ def rows(pack: Pack) -> Iterator[Check]:
     )
     yield _outcome("row hashes", message, f"{len(hashes):,} recomputed", file="rows.parquet")
     for record in ws.store.all(Dataset):
-        found = views.table_hash(ws.rows(record))
+        found = views.table_hash(ws.roster.view(record))
         name = f"data hash of the {record.stage} rows"
         wrong = [] if found == record.data_hash else [f"{found[:16]} recomputed"]
         yield _outcome(name, wrong, found[:16], asked=record.data_hash[:16], file=f"records/{record.id}.json")
@@ -235,6 +236,8 @@ def _certificate(data: Dataset, view: pa.Table) -> list[str]:
     trained = {t for t, s in zip(targets, splits, strict=True) if s == "train"}
     unseen = sorted({t for t, s in zip(targets, splits, strict=True) if s != "train"} - trained)
     families = Counter(view.column("family").to_pylist())
+    if data.task.kind != "classify":
+        unseen = []  # texts are no labels that training could have missed
     again = {
         "rows": {name: splits.count(name) for name in said["rows"]},
         "families": sum(size > 1 for size in families.values()),
@@ -272,7 +275,9 @@ def scores(pack: Pack) -> Iterator[Check]:
         if bad:
             files.append(name)
             wrong.append(f"{name}: {', '.join(_where(kept, again, column) for column in bad)}")
-    yield _outcome("row scores", wrong, f"{count:,} scores recomputed", file=", ".join(files[:SHOWN]))
+    kept_as_packed = ", ".join(sorted(EMBEDDED))
+    said = f"{count:,} scores recomputed; as packed, because encoders differ by processor: {kept_as_packed}"
+    yield _outcome("row scores", wrong, said, file=", ".join(files[:SHOWN]))
 
 
 def _same_column(kept: pa.Table, again: pa.Table, name: str) -> bool:

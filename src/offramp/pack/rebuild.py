@@ -9,29 +9,37 @@ import re
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from offramp.errors import DataError, MismatchError
+from offramp.metrics import EMBEDDED, Batch
 from offramp.pack.manifest import MAX_BYTES
 from offramp.pack.strict import parsed
-from offramp.pack.used import FILES, NAMES
+from offramp.pack.used import FILES, is_name
 from offramp.people import Journal
 from offramp.records import Records
 from offramp.roster import Roster
 from offramp.settings import Settings
 from offramp.store import TYPES, Store
-from offramp.types import Record, silent
+from offramp.types import EvalRun, Record, silent
 from offramp.workspace import Workspace
 
 MAX_ROWS = 20_000_000
 """Most rows of one table."""
 _ID = re.compile(r"[a-z]{1,20}-sha256-[0-9a-f]{20}")
 _FILE = re.compile(r"[a-z][a-z0-9_.-]{0,60}\.(parquet|json)")
+
+
+SCORES = "scores"
+"""Folder of row scores, in a pack and beside a workspace made again from it."""
+_SCORES = re.compile(r"scores/evalrun-sha256-[0-9a-f]{20}\.parquet")
 
 
 class KeptRecords(Records):
@@ -91,16 +99,50 @@ def rebuilt(files: Mapping[str, bytes]) -> Iterator[Workspace]:
         _Looking(Path(folder), settings) as ws,
     ):
         _fill(ws.store, records, files)
+        (Path(folder) / SCORES).mkdir()
+        for name, content in files.items():
+            if name.startswith("scores/") and _SCORES.fullmatch(name):
+                (Path(folder) / name).write_bytes(content)
         journal = Journal.of(Path(folder)).path
         journal.parent.mkdir()
         journal.write_bytes(files.get("labels.jsonl", b""))
         for name, record_id in _mapping(files, "names.json").items():
-            if name in NAMES and record_id in records:
+            if is_name(name) and record_id in records:
                 ws.store.set_name(name, record_id)
         holdout = _mapping(files, "holdout.json")
         for use in holdout["uses"]:
             ws.store.spend_holdout(str(holdout["ids_sha256"]), str(use["claim"]), str(use["what"]))
         yield ws
+
+
+class KeptRoster(Roster):
+    """A roster that takes scores made with a text encoder as they were packed.
+
+    The same encoder gives slightly different vectors on another processor, so such scores cannot be recomputed to
+    the digit; what is concluded from them is.
+    """
+
+    def batch(self, run: EvalRun) -> Batch:
+        """Return an evaluation without a way to embed texts."""
+        return replace(super().batch(run), embed=None)
+
+    def scores(self, run: EvalRun, metric: str) -> np.ndarray:
+        """Return row scores, kept ones for metrics that embed."""
+        if metric not in EMBEDDED:
+            return super().scores(run, metric)
+        kept = table(f"scores/{run.id}.parquet", (self._path / SCORES / f"{run.id}.parquet").read_bytes())
+        if metric not in kept.column_names:
+            raise DataError(f"scores of {metric!r} were asked for; the pack holds {kept.column_names!r}")
+        return kept.column(metric).to_numpy(zero_copy_only=False).astype(np.float64)
+
+    def summary(self, run: EvalRun) -> dict[str, float]:
+        """Return every metric of an evaluation, the kept one of an encoder included."""
+        found = super().summary(run)
+        try:
+            scores = self.scores(run, "similarity")
+        except (DataError, OSError):
+            return found
+        return found | ({"similarity": float(np.nanmean(scores))} if np.isfinite(scores).any() else {})
 
 
 class _Looking(Workspace):
@@ -112,7 +154,7 @@ class _Looking(Workspace):
         # A pack comes from somebody else: no code that it names is run.
         safe = settings.verdict.model_copy(update={"run_user_code": False})
         without = settings.model_copy(update={"verdict": safe})
-        self.roster = Roster(self.records, without, path=path, progress=silent)
+        self.roster = KeptRoster(self.records, without, path=path, progress=silent)
 
 
 def _mapping(files: Mapping[str, bytes], name: str) -> dict[str, Any]:

@@ -4,6 +4,7 @@ Trap: a claim may be about another dataset with the same holdout rows (curated a
 here too, or its part of the holdout ledger could not be checked.
 """
 
+import re
 from typing import TYPE_CHECKING
 
 from offramp import views
@@ -12,15 +13,22 @@ from offramp.types import Candidate, Dataset, EvalRun, RatingSet, Record, ScoreR
 if TYPE_CHECKING:
     from offramp.workspace import Workspace
 
-NAMES = ("raw", "data", "chosen", "climb", "verdict", "cost")
-"""Names of a workspace that a report reads."""
+NAMES = ("raw", "data", "chosen", "climb", "verdict", "cost", "ratings")
+"""Names of a workspace that a report reads, beside those of judges' scores."""
+_JUDGED = re.compile(r"judge_[\w.-]{1,60}:evalrun-sha256-[0-9a-f]{20}")
 FILES = ("dataset", "evalrun", "scorerun", "ratingset")
 """Kinds of records whose files are evidence."""
 
 
 def names_of(ws: "Workspace") -> dict[str, str]:
     """Return the ids that the report's names mean."""
-    return {name: found for name in NAMES if (found := ws.store.named(name))}
+    judged = [f"{one.metric}:{one.evalrun}" for one in ws.store.all(ScoreRun)]
+    return {name: found for name in (*NAMES, *judged) if (found := ws.store.named(name))}
+
+
+def is_name(name: str) -> bool:
+    """Say whether a pack may give a record this name."""
+    return name in NAMES or bool(_JUDGED.fullmatch(name))
 
 
 def used(ws: "Workspace", data: Dataset) -> dict[str, Record]:

@@ -30,6 +30,7 @@ from offramp.pack.private import without_texts
 from offramp.pack.used import FILES, names_of, used
 from offramp.people import Journal
 from offramp.report import ReportData, render
+from offramp.roster import JUDGE
 from offramp.settings import dump
 from offramp.types import Candidate, CostReport, Dataset, EvalRun, Record, ScoreRun, Verdict, canonical_json
 
@@ -168,7 +169,8 @@ def seal(path: str | Path) -> str:
 def scores_of(ws: "Workspace", run: EvalRun) -> pa.Table:
     """Return the score of every row on every row metric of the task; null = not scored."""
     columns: dict[str, pa.Array] = {}
-    for name in ws.roster.summary(run) if run.rows else ():
+    bars = [bar.metric for bar in ws.settings.verdict.bars if not bar.metric.startswith(JUDGE)]
+    for name in {**ws.roster.summary(run), **dict.fromkeys(bars)} if run.rows else ():
         with suppress(DataError):  # a metric of the whole set, such as macro F1, has no row scores
             columns[name] = pa.array(ws.roster.scores(run, name), pa.float64(), from_pandas=True)
     return pa.table({"id": ws.roster.answers(run).column("id"), **columns})
@@ -176,7 +178,7 @@ def scores_of(ws: "Workspace", run: EvalRun) -> pa.Table:
 
 def rows_of(ws: "Workspace", data: Dataset, *, hashes: bool) -> pa.Table:
     """Return what comparisons need of every row: split, target, cluster and slice; and the hash of the whole row."""
-    rows, holdout = ws.rows(data), ws.rows(data, "holdout")
+    rows, holdout = ws.roster.view(data), ws.rows(data, "holdout")
     groups = views.clusters(holdout)
     numbers: dict[str, int] = {}
     codes = [] if groups is None else [numbers.setdefault(group, len(numbers)) for group in groups]
