@@ -162,7 +162,8 @@ def places(data: bytes, random: np.random.Generator) -> Iterator[tuple[int, str]
         yield at, next((name for head, start, size, name in spans if head <= at < start + size), "")
     for head, start, size, name in spans:
         yield int(random.integers(head, start)), name
-        yield int(random.integers(start, start + size)), name
+        if size:  # an empty file has no byte to change
+            yield int(random.integers(start, start + size)), name
     behind = max(start + size for _, start, size, _ in spans)
     for at in random.integers(behind, len(data), size=RANDOM_PLACES // 4).tolist():
         yield at, ""
