@@ -42,7 +42,7 @@ def collect(workspace: "Workspace") -> ReportData:
         task=TaskFacts(
             name=data.task.name,
             kind=data.task.kind,
-            labels=len(data.task.labels),
+            labels=len(data.task.labels) if data.task.kind == "classify" else None,
             levels=data.task.levels,
             inputs=data.task.inputs,
             target_is_incumbent=data.task.target_is_incumbent,

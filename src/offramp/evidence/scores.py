@@ -34,7 +34,7 @@ def scores_of(workspace: "Workspace", data: Dataset, chosen: Candidate | None) -
         runs = [*runs, workspace.evaluate(chosen, data)]
     runs = [run for run in runs if run.rows]
     tables = [_table(workspace, data, name, runs, chosen=chosen) for name in _names(workspace, data, runs)]
-    return tuple(table for table in tables if table.lines)
+    return tuple(table for table in tables if any(line.rows for line in table.lines))
 
 
 def _names(workspace: "Workspace", data: Dataset, runs: list[EvalRun]) -> list[str]:
