@@ -7,9 +7,9 @@ import zlib
 
 import numpy as np
 import pytest
-from tests.classical import WordEmbedder
-from tests.fake_endpoint import served
 
+from classical import WordEmbedder
+from fake_endpoint import served
 from offramp import judging
 from offramp import rows as _rows
 from offramp.errors import DataError

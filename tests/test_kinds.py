@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.classical import WordEmbedder
 
 import offramp
+from classical import WordEmbedder
 from offramp.errors import ConfigError
 from offramp.settings import resolve
 from offramp.workspace import init

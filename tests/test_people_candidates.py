@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from classical import WordEmbedder
 from offramp import rows as _rows
 from offramp.cli import people
 from offramp.errors import ConfigError
@@ -11,7 +12,6 @@ from offramp.people import Entry, Journal
 from offramp.settings import resolve
 from offramp.types import Candidate
 from offramp.workspace import init
-from tests.classical import WordEmbedder
 
 WORDS = {"refund": "money back please", "delivery": "where is my parcel", "login": "cannot sign in"}
 
@@ -97,3 +97,16 @@ def test_labels_come_in_from_a_file_and_agreement_is_shown(ws, tmp_path, capsys)
     shown = capsys.readouterr().out
     assert "nowhere" in shown
     assert "100.0 %" in shown and "Krippendorff" in shown
+
+
+@pytest.mark.parametrize(("tool", "file"), [("promptfoo", "tests.json"), ("inspect", "dataset.jsonl")])
+def test_the_holdout_is_written_for_other_tools(ws, tmp_path, tool, file):
+    from offramp.cli.export import export
+
+    label(ws, "ann", 10)
+
+    export(ws, tool, tmp_path / "out", json=True)
+
+    rows = ws.rows(ws.curate(), "holdout")
+    text = (tmp_path / "out" / file).read_text()
+    assert all(row in text for row in _rows.ids(rows))

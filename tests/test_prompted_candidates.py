@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from tests.classical import WordEmbedder
-from tests.fake_endpoint import served
 
+from classical import WordEmbedder
+from fake_endpoint import served
 from offramp import rows as _rows
 from offramp.errors import ModelError
 from offramp.settings import resolve

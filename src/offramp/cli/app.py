@@ -318,6 +318,20 @@ def report(
 
 
 @app.command()
+def export(
+    to: Annotated[str, typer.Option(help="promptfoo or inspect.")],
+    out: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Write the holdout rows and every candidate's answers for another evaluation tool to read."""
+    from offramp.cli.export import export as write
+
+    with _opened(folder, None, quiet=json) as workspace:
+        write(workspace, to, out, json=json)
+
+
+@app.command()
 def verify(
     pack: Annotated[Path, typer.Argument(help="A pack from `offramp report --pack`.")],
     sha256: Annotated[

@@ -1,0 +1,46 @@
+"""Write rows and answers in the form that another evaluation tool reads: what `offramp export` does."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from offramp.cli import tables
+
+if TYPE_CHECKING:
+    from offramp.workspace import Workspace
+
+
+def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> None:
+    """Write the holdout rows with the recorded answers and the chosen model's for `tool` into a folder.
+
+    Raises:
+        ConfigError: an unknown tool.
+    """
+    from offramp import doors
+    from offramp import rows as _rows
+    from offramp.errors import ConfigError
+    from offramp.store import write_text
+    from offramp.types import Candidate
+
+    if tool not in ("promptfoo", "inspect"):
+        raise ConfigError(f"an export to {tool!r} was asked for; there are 'promptfoo' and 'inspect'")
+    data = workspace.curate()
+    rows = workspace.rows(data, "holdout")
+    answers = {who: _rows.answers(rows, who) for who in _rows.answerers(rows)}
+    chosen = workspace.store.named("chosen")
+    if chosen:
+        candidate = workspace.store.get(chosen, Candidate)
+        run = workspace.evaluate(candidate, data)
+        answers[candidate.name] = workspace.roster.answers(run).column("text").to_pylist()
+    name = workspace.settings.name
+    files = (
+        doors.export_promptfoo(rows, answers, description=name)
+        if tool == "promptfoo"
+        else doors.export_inspect(rows, answers, name=name)
+    )
+    folder.mkdir(parents=True, exist_ok=True)
+    for file, text in files.items():
+        write_text(text, folder / file)
+    if json:
+        return tables.as_json({"folder": str(folder), "files": sorted(files)})
+    print(f"written for {tool} into {folder}: {', '.join(sorted(files))}")
+    return None
