@@ -68,5 +68,5 @@ def test_an_unknown_format_is_a_wrong_setting(tmp_path):
 
 def test_a_missing_source_is_named_with_its_whole_path(tmp_path):
     content = {"name": "inbox", "data": {"sources": ["nowhere.csv"]}}
-    with pytest.raises(NotFoundError, match="nowhere.csv"):
+    with pytest.raises(NotFoundError, match=r"nowhere\.csv"):
         init(tmp_path / "ws", resolve(content, overrides=None, where="a test"))
