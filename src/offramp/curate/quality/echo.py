@@ -1,0 +1,72 @@
+"""Find answers that repeat the prompt instead of answering it.
+
+Compared by runs of three words, in both directions: a summary takes words from the prompt but not all of it, a quote
+in a long answer is small beside the answer. Learned from the data: where answers usually repeat their prompts
+(correcting, copying), repeating is the task and nothing is found. Guarantee: an answer shorter than 6 words is never
+an echo. Trap: a prompt that is wrapped in a template must be compared field by field, which is done.
+"""
+
+from itertools import pairwise
+
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate.ledger import Line
+from offramp.curate.quality.finding import Finding, lines, values
+from offramp.curate.text import normal
+
+RULE = "echoed_prompt"
+THRESHOLD = 0.8
+_LEAST_WORDS = 6
+_USUAL = 0.5
+_LEAST_ROWS = 20
+_LONGEST_CHARS = 20_000
+
+
+def findings(rows: pa.Table, *, column: str = "target") -> list[Finding]:
+    """Return a finding for each answer that shares at least half of all word runs with its prompt."""
+    answers = [_words(text) for text in values(rows, column)]
+    best: list[tuple[float, str]] = [(0.0, "")] * len(answers)
+    prompts = [name for name in rows.column_names if name.startswith(row_tables.FIELD)]
+    for name in prompts:
+        for i, text in enumerate(values(rows, name)):
+            best[i] = max(best[i], (_overlap(_words(text), answers[i]), name))
+    judged = sorted(
+        score for (score, _), words in zip(best, answers, strict=True) if len(words) >= _LEAST_WORDS
+    )
+    if not judged:
+        return []
+    usual = judged[len(judged) * 3 // 4] if len(judged) >= _LEAST_ROWS else 0.0
+    if usual >= _USUAL:
+        return []
+    params: dict[str, object] = {"usual_ratio": round(usual, 4)}
+    return [
+        Finding(row, RULE, score, THRESHOLD, {"column": column, "prompt": name}, params=params)
+        for row, (score, name) in zip(row_tables.ids(rows), best, strict=True)
+        if score >= _USUAL
+    ]
+
+
+def find(rows: pa.Table, *, column: str = "target") -> list[Line]:
+    """Return a quarantine for each answer that is nearly its prompt."""
+    return lines(findings(rows, column=column))
+
+
+def _words(text: str) -> list[str]:
+    return normal(text[:_LONGEST_CHARS]).split()
+
+
+def _overlap(prompt: list[str], answer: list[str]) -> float:
+    """Return the share of common pieces; an answer that starts with the prompt counts by the prompt's share."""
+    if min(len(prompt), len(answer)) < _LEAST_WORDS:
+        return 0.0
+    first, second = _runs(prompt), _runs(answer)
+    both = len(first & second)
+    whole = both / len(first | second)
+    if answer[: len(prompt)] == prompt:
+        return max(whole, len(prompt) / len(answer))
+    return whole
+
+
+def _runs(words: list[str]) -> set[tuple[str, str, str]]:
+    return {(a, b, c) for (a, b), (_, c) in pairwise(pairwise(words))}

@@ -1,0 +1,122 @@
+"""Find texts that no one wrote to be read: keyboard mashing, one character over and over, blobs of base64.
+
+Surprise is learned from the data's own characters, so product codes are no gibberish among product codes. A row must
+lie far above texts of about its length, and far above nearly all the data, by robust spreads. Guarantee: texts shorter
+than 8 characters and rows whose letters are another script are not judged by surprise; other languages are
+`language`'s findings, and a row that it finds is left to it.
+"""
+
+import math
+import re
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate.ledger import Line
+from offramp.curate.quality import language
+from offramp.curate.quality.finding import Finding, lines, text_columns, values
+
+RULE = "gibberish"
+THRESHOLD = 0.8
+_LEAST_ROWS = 50
+_LEAST_CHARS = 8
+_RULE_CHARS = 15
+_SPREADS = 6.0
+_USUAL_RATIO = 0.05
+_BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
+_BLOB_BITS = 4.0
+_RUN = re.compile(r"(\w)\1{7,}|(\w{1,4}?)\2{7,}")
+_WORD = re.compile(r"[^\W\d_]{2,}")
+
+
+def findings(rows: pa.Table) -> list[Finding]:
+    """Return a finding for each text that looks like noise beside the rest of its column."""
+    found: dict[str, Finding] = {}
+    ids = row_tables.ids(rows)
+    for column in text_columns(rows):
+        texts = values(rows, column)
+        for i, score, evidence in [*_shapes(texts), *_surprises(texts)]:
+            if ids[i] not in found or found[ids[i]].score < score:
+                found[ids[i]] = Finding(ids[i], RULE, score, THRESHOLD, {"column": column, **evidence})
+    return list(found.values())
+
+
+def find(rows: pa.Table) -> list[Line]:
+    """Return a quarantine for each row with a text that is surely noise."""
+    return lines(findings(rows))
+
+
+def entropy_bits(text: str) -> float:
+    """Return the entropy of a text's characters in bits.
+
+    Source: Shannon (1948), A mathematical theory of communication, Bell System Technical Journal 27:379.
+    """
+    n = len(text)
+    return -sum(k / n * math.log2(k / n) for k in Counter(text).values()) if n else 0.0
+
+
+def _shapes(texts: list[str]) -> list[tuple[int, float, dict[str, object]]]:
+    """Find what is noise by its form; a form that many texts of the column have is the data's own."""
+    found: dict[str, list[tuple[int, float, dict[str, object]]]] = {"repeated": [], "blob": []}
+    for i, text in enumerate(texts):
+        size = len(text.strip())
+        if size < _LEAST_CHARS:
+            continue
+        repeated = sum(len(match.group()) for match in _RUN.finditer(text)) / size
+        if size >= _RULE_CHARS:  # a line of signs in place of a text
+            repeated = max(repeated, Counter(text).most_common(1)[0][1] / len(text))
+        if repeated >= 0.5:
+            found["repeated"].append((i, 0.95, {"kind": "repeated characters", "share": round(repeated, 3)}))
+        blobs = [match.group() for match in _BLOB.finditer(text) if _is_blob(match.group())]
+        share = sum(map(len, blobs)) / size
+        if share >= 0.5:
+            found["blob"].append((i, 0.95, {"kind": "encoded blob", "share": round(share, 3)}))
+    return [one for kind in found.values() if len(kind) <= max(3, _USUAL_RATIO * len(texts)) for one in kind]
+
+
+def _is_blob(run: str) -> bool:
+    cases = any(c.isupper() for c in run) + any(c.islower() for c in run) + any(c.isdigit() for c in run)
+    return cases >= 2 and entropy_bits(run) >= _BLOB_BITS
+
+
+def _surprises(texts: list[str]) -> list[tuple[int, float, dict[str, object]]]:
+    present = [i for i, text in enumerate(texts) if len(text.strip()) >= _LEAST_CHARS]
+    if len(present) < _LEAST_ROWS:
+        return []
+    judged = [texts[i] for i in present]
+    scripts = Counter(language.script(text.lower()) for text in judged)
+    own = scripts.most_common(1)[0][0]
+    spreads = language.strangeness(judged)
+    foreign = {
+        position for position, score, _ in language.judge(judged, spreads) if score >= language.THRESHOLD
+    }
+    known = _known_words(judged)
+    found: list[tuple[int, float, dict[str, object]]] = []
+    for at in np.flatnonzero(spreads >= _SPREADS / 2).tolist():
+        if at in foreign or language.script(judged[at].lower()) != own:
+            continue
+        unknown = _unknown(judged[at], known)
+        # The logistic curve passes the threshold at 6 spreads; a text of known words is not noise, however rare.
+        score = 1 / (1 + math.exp(-(spreads[at] - _SPREADS) - math.log(THRESHOLD / (1 - THRESHOLD))))
+        score = score if unknown >= 0.5 else min(score, 0.5)
+        evidence: dict[str, object] = {
+            "kind": "unlikely characters",
+            "spreads": round(float(spreads[at]), 2),
+            "unknown_words": round(unknown, 3),
+        }
+        found.append((present[at], score, evidence))
+    return found
+
+
+def _known_words(texts: list[str]) -> frozenset[str]:
+    rows = Counter(word for text in set(texts) for word in set(_WORD.findall(text.lower())))
+    return frozenset(word for word, n in rows.items() if n >= 2)
+
+
+def _unknown(text: str, known: frozenset[str]) -> float:
+    """Return the share of a text's letters in words that no other text has; 1 without words."""
+    words = _WORD.findall(text.lower())
+    letters = sum(map(len, words))
+    return sum(len(word) for word in words if word not in known) / letters if letters else 1.0

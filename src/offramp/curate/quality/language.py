@@ -1,0 +1,152 @@
+"""Find rows that are not written in a language of the data.
+
+The data's own languages are learned: a language or script that at least `OWN_RATIO` of the decided rows are written in
+is its own, so a mixed data set has several. A row is foreign by its script, or by words that only a foreign language
+has among its commonest, when they outnumber words that are common in the data; a single such word needs letters or
+character runs that the data does not have. A word that is frequent in the data counts for the data in any language.
+Trap: names and quotes ("what does 'gracias' mean") are words too; one foreign word alone is never enough.
+"""
+
+import re
+from collections import Counter
+
+import numpy as np
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate.ledger import Line
+from offramp.curate.quality.finding import Finding, lines, text_columns, values
+from offramp.curate.quality.surprise import bits_per_character, deviations
+from offramp.curate.quality.words import COMMON, LETTERS
+
+RULE = "foreign_language"
+OWN_RATIO = 0.05
+"""A language of at least this share of the decided rows is the data's own."""
+THRESHOLD = 0.55
+_COMMON_RATIO = 0.02
+_STRANGE = 3.0
+_LEAST_WORDS = 4
+_SIGNS_RATIO = 0.12
+_READ_WORDS = 60
+_LEAST_ROWS = 50
+_READ_CHARACTERS = 2_000
+_WORD = re.compile(r"[^\W\d_]+")
+_SCRIPTS = {
+    "Latin": re.compile("[A-Za-z\u00c0-\u024f]"),
+    "kana": re.compile("[\u3040-\u30ff]"),
+    "Hangul": re.compile("[\uac00-\ud7af\u1100-\u11ff]"),
+    "Han": re.compile("[\u4e00-\u9fff\u3400-\u4dbf]"),
+    "Cyrillic": re.compile("[\u0400-\u04ff]"),
+    "Greek": re.compile("[\u0370-\u03ff]"),
+    "Arabic": re.compile("[\u0600-\u06ff\u0750-\u077f]"),
+    "Hebrew": re.compile("[\u0590-\u05ff]"),
+    "Devanagari": re.compile("[\u0900-\u097f]"),
+    "Thai": re.compile("[\u0e00-\u0e7f]"),
+}
+
+
+def script(text: str) -> str:
+    """Return the script of most letters of a text, "" without letters; kana decide over Han."""
+    if text.isascii():
+        return "Latin" if _SCRIPTS["Latin"].search(text) else ""
+    counts = {name: len(pattern.findall(text)) for name, pattern in _SCRIPTS.items()}
+    if counts["kana"]:
+        counts["kana"] += counts.pop("Han")
+    best = max(counts, key=lambda name: counts[name])
+    return best if counts[best] else ""
+
+
+def _language(words: Counter[str]) -> str:
+    votes = {name: sum(words[w] for w in common if w in words) for name, common in COMMON.items()}
+    first, second = sorted(votes, key=lambda name: (-votes[name], name))[:2]
+    return first if votes[first] > votes[second] else ""
+
+
+class _Own:
+    """What the data itself is written in."""
+
+    def __init__(self, texts: list[str]) -> None:
+        self.words = [Counter(_WORD.findall(text)) for text in texts]
+        self.row_scripts = [script(text) for text in texts]
+        self.scripts = _usual(self.row_scripts)
+        self.languages = _usual([_language(words) for words in self.words])
+        rows = Counter(word for words in self.words for word in words)
+        frequent = {w for w, n in rows.items() if n >= max(3.0, _COMMON_RATIO * len(texts))}
+        letters = Counter(
+            letter for text in texts for letter in set(text) if letter.isalpha() and letter > "z"
+        )
+        self.letters = {a for a, n in letters.items() if n >= max(3.0, _COMMON_RATIO * len(texts))}
+        self.common = frequent.union(*(COMMON[name] for name in self.languages))
+
+    def foreign_words(self, words: Counter[str], text: str) -> tuple[str, int, int]:
+        """Return the likeliest foreign language, its own signs in the row, and the row's words that are the data's."""
+        at_home = sum(n for word, n in words.items() if word in self.common)
+        best, most = "", 0
+        for name, common in COMMON.items():
+            if name in self.languages:
+                continue
+            # Single letters are initials and bullets in any language.
+            signs = sum(len(w) > 1 and w in common and w not in self.common for w in words)
+            signs += len((LETTERS.get(name, frozenset()) & set(text)) - self.letters)
+            if signs > most:
+                best, most = name, signs
+        return best, most, at_home
+
+
+def _usual(named: list[str]) -> frozenset[str]:
+    counts = Counter(name for name in named if name)
+    least = OWN_RATIO * sum(counts.values())
+    return frozenset(name for name, n in counts.items() if n >= least)
+
+
+def findings(rows: pa.Table) -> list[Finding]:
+    """Return a finding for each text in a script or language that is not the data's own; none below 50 rows."""
+    found: dict[str, Finding] = {}
+    if rows.num_rows < _LEAST_ROWS:
+        return []
+    ids = row_tables.ids(rows)
+    for column in text_columns(rows):
+        for i, score, evidence in judge(values(rows, column)):
+            one = Finding(ids[i], RULE, score, THRESHOLD, {"column": column, **evidence})
+            if ids[i] not in found or found[ids[i]].score < score:
+                found[ids[i]] = one
+    return list(found.values())
+
+
+def find(rows: pa.Table) -> list[Line]:
+    """Return a quarantine for each row that is surely in a foreign script or language."""
+    return lines(findings(rows))
+
+
+Judged = tuple[int, float, dict[str, object]]
+"""Position, score and evidence."""
+
+
+def judge(texts: list[str], strange: np.ndarray | None = None) -> list[Judged]:
+    """Return each text of one column that is probably foreign; `strange` is `strangeness(texts)` where known."""
+    read = [text[:_READ_CHARACTERS].lower() for text in texts]
+    own = _Own(read)
+    if not own.scripts:
+        return []
+    spreads = strangeness(texts) if strange is None else strange
+    found: list[Judged] = []
+    for i, text in enumerate(read):
+        written = own.row_scripts[i]
+        if written and written not in own.scripts:
+            found.append((i, 1.0, {"script": written}))
+            continue
+        name, signs, at_home = own.foreign_words(own.words[i], text)
+        total = own.words[i].total()
+        if not signs or signs <= at_home or signs < _SIGNS_RATIO * min(total, _READ_WORDS):
+            continue
+        # One sign needs the support of unusual character runs in more than a name; else the row is noted only.
+        alone = signs == 1
+        sure = not alone or (spreads[i] >= _STRANGE and total >= _LEAST_WORDS)
+        score = (0.65 if alone else signs / (signs + at_home)) if sure else 0.3
+        found.append((i, score, {"language": name, "signs": signs, "own_words": at_home}))
+    return found
+
+
+def strangeness(texts: list[str]) -> np.ndarray:
+    """Return how many robust spreads each text's characters are more surprising than usual, float64 (n,)."""
+    return deviations(bits_per_character(texts), np.array([len(text) for text in texts]))
