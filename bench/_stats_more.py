@@ -105,6 +105,7 @@ def measure_live(random: np.random.Generator) -> list[dict[str, Any]]:
         row["false, peeking"] = peeked / STREAMS
         row["median / fixed"] = float(np.median(times)) / fixed
         row["80th / fixed"] = float(np.quantile(times, 0.8, method="higher")) / fixed
+        row["known truth 80th"] = best_bet(scenario, random, fixed)
         row["eight bets 80th"] = float(np.quantile(theirs, 0.8, method="higher")) / fixed
         row["half a margin better, median"] = float(np.median(np.concatenate(better))) / fixed
         planned = planned_sample(scenario.discordance, margin) if scenario.binary else None
@@ -112,6 +113,26 @@ def measure_live(random: np.random.Generator) -> list[dict[str, Any]]:
         row |= interval_errors(scenario, random, 2 * fixed)
         found.append(row)
     return found
+
+
+def best_bet(scenario: Scenario, random: np.random.Generator, fixed: int) -> float:
+    """Return the 80th percentile over the fixed sample of the fixed bet that is log-optimal for the true chances.
+
+    Nobody has this bet; it shows how much of the price is for looking and how much for learning how to bet.
+    """
+    margin, values = scenario.margin / scenario.span, scenario.values / scenario.span
+    bets = np.linspace(0.01, 0.95 / (1 - margin), 200)
+    growth = [scenario.chances(0.0) @ np.log1p(bet * (values + margin)) for bet in bets]
+    bet = bets[int(np.argmax(growth))]
+    blocks = max(BLOCK // (3 * fixed), 1)
+    times = [
+        first_passage(
+            np.cumsum(np.log1p(bet * (scenario.streams(random, 0.0, (min(blocks, STREAMS - first), 3 * fixed))
+                                      / scenario.span + margin)), axis=-1)
+        )
+        for first in range(0, STREAMS, blocks)
+    ]  # fmt: skip
+    return float(np.quantile(np.concatenate(times), 0.8, method="higher")) / fixed
 
 
 def interval_errors(scenario: Scenario, random: np.random.Generator, pairs: int) -> dict[str, float]:

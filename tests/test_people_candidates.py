@@ -1,40 +1,18 @@
 """People who label rows in a workspace are candidates beside the models."""
 
-import json
-
 import pytest
 
-from classical import WordEmbedder
 from offramp import rows as _rows
 from offramp.cli import people
 from offramp.errors import ConfigError
 from offramp.people import Entry, Journal
-from offramp.settings import resolve
 from offramp.types import Candidate
-from offramp.workspace import init
-
-WORDS = {"refund": "money back please", "delivery": "where is my parcel", "login": "cannot sign in"}
+from tickets import WORDS, workspace
 
 
 @pytest.fixture
 def ws(tmp_path):
-    lines = []
-    for i in range(240):
-        label = list(WORDS)[i % 3]
-        lines.append({"text": f"{WORDS[label]} ticket {i * 7919}", "label": label, "incumbent": label})
-    path = tmp_path / "tickets.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    content = {
-        "name": "tickets",
-        "data": {
-            "sources": [str(path)],
-            "mapping": {"inputs": ["text"], "target": ["label"], "incumbent": "incumbent"},
-        },
-        "curate": {"holdout_ratio": 0.3},
-        "ladder": {"rungs": ["majority"]},
-    }
-    made = init(tmp_path / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__["embedder"] = WordEmbedder()
+    made = workspace(tmp_path)
     yield made
     made.close()
 

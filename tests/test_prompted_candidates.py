@@ -4,38 +4,16 @@ import json
 
 import pytest
 
-from classical import WordEmbedder
 from fake_endpoint import served
 from offramp import rows as _rows
 from offramp.errors import ModelError
-from offramp.settings import resolve
 from offramp.types import Candidate, EvalRun
-from offramp.workspace import init
-
-WORDS = {"refund": "money back please", "delivery": "where is my parcel", "login": "cannot sign in"}
+from tickets import WORDS, workspace
 
 
-def workspace(folder, base_url, **more):
-    lines = []
-    for i in range(240):
-        label = list(WORDS)[i % 3]
-        lines.append({"text": f"{WORDS[label]} ticket {i * 7919}", "label": label, "incumbent": label})
-    path = folder / "tickets.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+def prompted(folder, base_url, **more):
     endpoint = {"base_url": base_url, "model": "tiny", "retries": 0, "backoff_s": 0.0}
-    content = {
-        "name": "tickets",
-        "data": {
-            "sources": [str(path)],
-            "mapping": {"inputs": ["text"], "target": ["label"], "incumbent": "incumbent"},
-        },
-        "curate": {"holdout_ratio": 0.3},
-        "ladder": {"rungs": ["majority"]},
-        "candidates": [{"name": "tiny-prompted", "endpoint": endpoint, **more}],
-    }
-    made = init(folder / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__["embedder"] = WordEmbedder()
-    return made
+    return workspace(folder, candidates=[{"name": "tiny-prompted", "endpoint": endpoint, **more}])
 
 
 def answers_from_examples(body, number):
@@ -49,7 +27,7 @@ def answers_from_examples(body, number):
 
 @pytest.mark.parametrize("shots", [0, 4])
 def test_a_prompted_model_is_a_baseline_like_any_other(tmp_path, shots):
-    with served(answers_from_examples) as fake, workspace(tmp_path, fake.base_url, shots=shots) as ws:
+    with served(answers_from_examples) as fake, prompted(tmp_path, fake.base_url, shots=shots) as ws:
         runs = {ws.store.get(run.candidate, Candidate).name: run for run in ws.baseline()}
         again = len(fake.asked)
         ws.baseline()
@@ -64,7 +42,7 @@ def test_a_prompted_model_is_a_baseline_like_any_other(tmp_path, shots):
 
 
 def test_a_verdict_compares_a_prompted_model_with_the_incumbent(tmp_path):
-    with served(answers_from_examples) as fake, workspace(tmp_path, fake.base_url) as ws:
+    with served(answers_from_examples) as fake, prompted(tmp_path, fake.base_url) as ws:
         body = ws.verdict(ws.candidate("tiny-prompted")).body
 
     assert body.bars[0].difference == 0.0
@@ -73,7 +51,7 @@ def test_a_verdict_compares_a_prompted_model_with_the_incumbent(tmp_path):
 def test_an_outage_is_not_taken_for_wrong_answers(tmp_path):
     with (
         served(lambda body, number: (500, {"error": "down"})) as fake,
-        workspace(tmp_path, fake.base_url) as ws,
+        prompted(tmp_path, fake.base_url) as ws,
     ):
         with pytest.raises(ModelError, match="run again"):
             ws.baseline()
@@ -83,7 +61,7 @@ def test_an_outage_is_not_taken_for_wrong_answers(tmp_path):
 
 
 def test_the_examples_come_from_training_rows_only(tmp_path):
-    with served(answers_from_examples) as fake, workspace(tmp_path, fake.base_url, shots=3) as ws:
+    with served(answers_from_examples) as fake, prompted(tmp_path, fake.base_url, shots=3) as ws:
         ws.baseline()
         train = set(_rows.field(ws.rows(ws.curate(), "train"), "text"))
 

@@ -62,9 +62,6 @@ def init(  # noqa: PLR0913  each parameter is a flag
         str | None, typer.Option(help="Column of what must stay in one split, e.g. customer.")
     ] = None,
     holdout: Annotated[str | None, typer.Option(help="A file whose rows are the holdout.")] = None,
-    format: Annotated[
-        str | None, typer.Option(help="Results of another tool: promptfoo, openai-evals or inspect.")
-    ] = None,
     overrides: Set = None,
     json: Json = False,
 ) -> None:
@@ -77,7 +74,6 @@ def init(  # noqa: PLR0913  each parameter is a flag
     data = {
         "sources": [relative(path, folder) for path in source],
         "holdout": relative(holdout, folder) if holdout else None,
-        "format": format,
         "mapping": mapping_of(inputs=inputs, target=target, incumbent=incumbent, humans=humans, group=group),
     }
     content = merged({"name": folder.resolve().name, "data": data}, assignments(overrides))

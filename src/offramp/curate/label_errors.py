@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from offramp.curate.lexical import Finding
+from offramp.curate.finding import Finding
 from offramp.errors import DataError
 
 RULE = "label_error"

@@ -17,6 +17,7 @@ from pydantic import Field
 
 from offramp import rows as row_tables
 from offramp.curate.duplicates import pin_ranks
+from offramp.curate.finding import Finding
 from offramp.curate.ledger import Line
 from offramp.curate.pieces import CHARACTERS, WORDS, Spill, cut
 from offramp.curate.text import normal, numbers
@@ -69,24 +70,6 @@ class Survey:
     def links(self, ids: Sequence[str]) -> list[tuple[str, str]]:
         """Return the pairs as row ids: what a split must not separate."""
         return [(ids[a], ids[b]) for a, b, _ in self.pairs.rows()]
-
-
-@dataclass(frozen=True)
-class Finding:
-    """Something a person should look at."""
-
-    row: str
-    """Row id."""
-    rule: str
-    """Which rule found it."""
-    score: float
-    """How sure, 0-1."""
-    threshold: float
-    """At which score it is reported."""
-    evidence: dict[str, object]
-    """What was seen."""
-    action: str
-    """What is suggested."""
 
 
 def survey(

@@ -8,9 +8,9 @@ the caller's to leave out.
 
 import pyarrow as pa
 
+from offramp.curate.finding import Finding, lines
 from offramp.curate.ledger import Line
 from offramp.curate.quality import broken, echo, encoding, gibberish, language, refusals, truncated
-from offramp.curate.quality.finding import Finding, lines
 
 __all__ = ["RULES", "Finding", "find", "findings", "lines"]
 

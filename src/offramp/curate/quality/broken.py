@@ -14,8 +14,8 @@ from typing import Any
 import pyarrow as pa
 
 from offramp import rows as row_tables
+from offramp.curate.finding import QUARANTINE, REVIEW, Finding, lines, values
 from offramp.curate.ledger import Line
-from offramp.curate.quality.finding import QUARANTINE, REVIEW, Finding, lines, values
 
 EMPTY, BROKEN, SCHEMA = "empty_value", "broken_json", "schema_drift"
 THRESHOLD = 0.8

@@ -11,8 +11,8 @@ from itertools import pairwise
 import pyarrow as pa
 
 from offramp import rows as row_tables
+from offramp.curate.finding import Finding, lines, values
 from offramp.curate.ledger import Line
-from offramp.curate.quality.finding import Finding, lines, values
 from offramp.curate.text import normal
 
 RULE = "echoed_prompt"

@@ -12,8 +12,8 @@ import unicodedata
 import pyarrow as pa
 
 from offramp import rows as row_tables
+from offramp.curate.finding import EDIT, QUARANTINE, Finding, lines, text_columns, values
 from offramp.curate.ledger import Line
-from offramp.curate.quality.finding import EDIT, QUARANTINE, Finding, lines, text_columns, values
 
 RULE = "damaged_encoding"
 _LOST = "\ufffd"

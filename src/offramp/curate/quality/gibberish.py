@@ -14,9 +14,9 @@ import numpy as np
 import pyarrow as pa
 
 from offramp import rows as row_tables
+from offramp.curate.finding import Finding, lines, text_columns, values
 from offramp.curate.ledger import Line
 from offramp.curate.quality import language
-from offramp.curate.quality.finding import Finding, lines, text_columns, values
 
 RULE = "gibberish"
 THRESHOLD = 0.8

@@ -14,8 +14,8 @@ import numpy as np
 import pyarrow as pa
 
 from offramp import rows as row_tables
+from offramp.curate.finding import Finding, lines, text_columns, values
 from offramp.curate.ledger import Line
-from offramp.curate.quality.finding import Finding, lines, text_columns, values
 from offramp.curate.quality.surprise import bits_per_character, deviations
 from offramp.curate.quality.words import COMMON, LETTERS
 

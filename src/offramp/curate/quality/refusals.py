@@ -13,8 +13,8 @@ import pyarrow as pa
 
 from offramp import rows as row_tables
 from offramp.curate.answers import is_refusal
+from offramp.curate.finding import REVIEW, Finding, lines, values
 from offramp.curate.ledger import Line
-from offramp.curate.quality.finding import REVIEW, Finding, lines, values
 
 RULE = "refusal"
 Kind = Literal["refusal", "apology", "disclaimer", "hedge", "answer"]

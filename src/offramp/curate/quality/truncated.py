@@ -15,9 +15,9 @@ import pyarrow as pa
 
 from offramp import rows as row_tables
 from offramp.curate.answers import CUT_REASONS
+from offramp.curate.finding import QUARANTINE, REVIEW, Finding, free_text, lines, values
 from offramp.curate.ledger import Line
 from offramp.curate.quality.endings import cut_chances
-from offramp.curate.quality.finding import QUARANTINE, REVIEW, Finding, free_text, lines, values
 
 RULE = "cut_answer"
 THRESHOLD = 0.8

@@ -1,6 +1,6 @@
-"""What a quality detector says about a row, and how that becomes a decision.
+"""What a detector says about a row, and how that becomes a decision.
 
-Every detector returns findings with a score; only those at or above their threshold become ledger lines, the others
+A detector returns findings with a score; only those at or above their threshold become ledger lines, the others
 stay annotations for a person. A threshold is a number of the detector, so that a person can ask what another one
 would do by comparing `score` with it. Trap: scores of different rules are not on one scale.
 """
