@@ -131,3 +131,30 @@ def test_a_difference_outside_the_span_is_an_error(difference: float) -> None:
 def test_a_margin_without_meaning_is_an_error(margin: float) -> None:
     with pytest.raises(DataError, match="margin"):
         start(margin)
+
+
+def test_what_a_holdout_taught_saves_pairs_and_is_no_evidence() -> None:
+    random = np.random.default_rng(5)
+    values, chances = [-0.5, -0.25, 0.0, 0.25, 0.5], [0.05, 0.05, 0.8, 0.05, 0.05]
+    holdout = random.choice(values, p=chances, size=400)
+    streams = random.choice(values, p=chances, size=(800, 120))
+
+    alone, after = log_e_values(streams, 0.05), log_e_values(streams, 0.05, known=holdout)
+
+    assert np.isfinite(after).all() and (after[:, 0] < 1).all()
+    assert (after.max(axis=1) >= np.log(20)).mean() > (alone.max(axis=1) >= np.log(20)).mean() + 0.02
+
+
+def test_a_stream_that_knows_a_holdout_counts_as_the_many_streams_do() -> None:
+    holdout, later = [0.5, 0.0, -0.25, 0.0], [0.25, 0.0, 0.5, -0.5, 0.0]
+
+    state = update(start(0.2, known=holdout), later)
+
+    assert state.n == 5
+    last = log_e_values(later, 0.2, known=holdout)
+    assert np.isclose(state.best[8], max(0.0, last.max()))
+
+
+def test_known_differences_beyond_the_span_are_refused() -> None:
+    with pytest.raises(DataError, match=r"span"):
+        start(0.1, span=1.0, known=[0.0, 2.0])
