@@ -13,6 +13,7 @@ import pytest
 
 from offramp import rows as row_tables
 from offramp.curate import RULES, Curated, CurateSettings, Thresholds, apply, clean_text, curate, drop
+from offramp.curate.lexical import LexicalThresholds
 from offramp.errors import ConfigError, DataError
 from offramp.types import Task
 
@@ -474,7 +475,8 @@ def test_thresholds_can_be_set() -> None:
     long = " ".join(_texts(4, seed=5))
     rows = _with(_clean_rows(), [long, f"please {long}"], ["label a", "label a"])
 
-    assert _run(rows, near=Thresholds(merge_likeness=1.0)).counts["merged"] == 0
+    strict = {"near": Thresholds(merge_likeness=1.0), "lexical": LexicalThresholds(merge_ratio=1.0)}
+    assert _run(rows, **strict).counts["merged"] == 0
 
 
 def test_the_details_of_a_run_are_json() -> None:

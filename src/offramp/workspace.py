@@ -176,6 +176,7 @@ class Workspace:
                 )
                 folder = self.store.workdir(record_id)
                 write_table(done.ledger, folder / "ledger.parquet")
+                write_table(done.findings, folder / "findings.parquet")
                 write_table(done.splits, folder / "splits.parquet")
                 view = views.view(rows, done.ledger, done.splits)
                 self.store.add(

@@ -12,14 +12,15 @@ import numpy as np
 import pyarrow as pa
 
 from offramp import rows as row_tables
-from offramp.curate import answers, clean, duplicates, labels, ledger, neighbours, outliers
+from offramp.curate import answers, clean, duplicates, finding, labels, ledger, lexical, neighbours, outliers
 from offramp.curate.certificate import certify
 from offramp.curate.clean import clean_text
-from offramp.curate.ledger import Line, apply, drop
+from offramp.curate.ledger import apply, drop
 from offramp.curate.neighbours import Embedder, Thresholds
 from offramp.curate.notes import notes
+from offramp.curate.run import Run
 from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, TaskLike
-from offramp.curate.split import Item, Placed, split
+from offramp.curate.split import Item, Placed, components, split
 from offramp.errors import ConfigError, DataError
 from offramp.types import Progress, silent
 
@@ -48,44 +49,17 @@ RULES = (
     duplicates.LEAK,
     duplicates.EXACT,
     duplicates.CONFLICT,
+    lexical.CONFLICT,
     neighbours.NEAR,
     outliers.RULE,
 )
 """Every rule, in the order they run; names for `CurateSettings.undo`."""
-
-
-class _Run:
-    """The rows so far, seen through the lines so far."""
-
-    def __init__(self, raw: pa.Table, settings: CurateSettings, seed: int, *, labelled: bool) -> None:
-        self.raw = raw
-        self.labelled = labelled
-        self.view = raw
-        self.settings = settings
-        self.seed = seed
-        self.lines: list[Line] = []
-        self.held = {
-            row for row, rank in zip(row_tables.ids(raw), duplicates.pin_ranks(raw), strict=True) if rank == 2
-        }
-
-    def decide(self, lines: list[Line]) -> None:
-        """Take lines into the ledger, but for undone rules, rows to keep and the user's own holdout."""
-        accepted = [line for line in lines if line.rule not in self.settings.undo and self._may(line)]
-        self.view = apply(self.view, ledger.table(accepted))
-        self.lines += accepted
-
-    def _may(self, line: Line) -> bool:
-        # Cleaning and the form of a label are the same at serving and say nothing about the answer.
-        if line.rule in (clean.RULE, labels.FORM):
-            return True
-        # A holdout row without any label cannot be scored; every other one stays, whatever a rule thinks of it.
-        if line.row in self.held:
-            return line.rule == answers.EMPTY
-        return line.row not in self.settings.keep
-
-    def weights(self) -> dict[str, int]:
-        """Return how many raw rows each row of the view stands for."""
-        return ledger.weights(row_tables.ids(self.view), ledger.table(self.lines))
+LINK_RATIOS = (0.6, 0.75, 0.9)
+"""Stricter likenesses for families, tried in turn where a looser one ties too many rows into one."""
+LARGEST_RATIO = 0.05
+"""A family by likeness alone may hold this share of the rows,"""
+LARGEST_ROWS = 20
+"""or so many: rows made from one template are alike without being variants of each other."""
 
 
 def curate(
@@ -105,18 +79,15 @@ def curate(
     """
     settings = settings or CurateSettings()
     _check(rows, settings)
-    run = _Run(rows, settings, seed, labelled=task.kind == "classify")
+    run = Run(rows, settings, seed, labelled=task.kind == "classify")
     boilerplate = _clean(run, progress)
     _judge_labels(run, task)
     _need_labels(run)
     progress("finding duplicates", 0, 1)
-    run.decide(duplicates.find_leaks(run.view))
-    run.decide(duplicates.find_exact(run.view))
-    if task.kind in ("classify", "extract"):
-        # Two texts may both be good answers; two labels, or two readings of one document, may not.
-        run.decide(duplicates.find_conflicts(run.view, run.weights()))
+    _merge_equal(run, task)
     _need_labels(run)
-    vectors, placed = _near_and_split(run, embedder, progress)
+    links = _lexical(run, progress)
+    vectors, placed = _near_and_split(run, links, embedder, progress)
     written = ledger.table(run.lines)
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
@@ -126,7 +97,9 @@ def curate(
         certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
     said = notes(run.view, certificate, counts, task=task)
-    return Curated(written, splits, known, boilerplate, counts, certificate, said)
+    return Curated(
+        written, finding.table(run.findings), splits, known, boilerplate, counts, certificate, said
+    )
 
 
 def _check(rows: pa.Table, settings: CurateSettings) -> None:
@@ -146,7 +119,7 @@ def _check(rows: pa.Table, settings: CurateSettings) -> None:
         )
 
 
-def _clean(run: _Run, progress: Progress) -> tuple[str, ...]:
+def _clean(run: Run, progress: Progress) -> tuple[str, ...]:
     progress("cleaning inputs", 0, 1)
     learn_from = run.raw.filter(
         pa.array([row not in run.held for row in row_tables.ids(run.raw)], pa.bool_())
@@ -161,7 +134,7 @@ def _clean(run: _Run, progress: Progress) -> tuple[str, ...]:
     return boilerplate
 
 
-def _judge_labels(run: _Run, task: TaskLike) -> None:
+def _judge_labels(run: Run, task: TaskLike) -> None:
     from_incumbent = task.target_is_incumbent
     if not run.labelled:
         run.decide(answers.find(run.view, from_incumbent=from_incumbent))
@@ -174,7 +147,7 @@ def _judge_labels(run: _Run, task: TaskLike) -> None:
     run.decide(labels.find_unknown(run.view, task.labels))
 
 
-def _need_labels(run: _Run) -> None:
+def _need_labels(run: Run) -> None:
     """Refuse what nothing can be learned from; the user's own holdout does not count."""
     pairs = zip(row_tables.ids(run.view), run.view.column("target").to_pylist(), strict=True)
     left = [label for row, label in pairs if row not in run.held and label]
@@ -186,8 +159,39 @@ def _need_labels(run: _Run) -> None:
         raise DataError(f"at least two different labels were expected; all {len(left)} rows have {left[0]!r}")
 
 
+def _merge_equal(run: Run, task: TaskLike) -> None:
+    by_row = dict(zip(row_tables.ids(run.view), duplicates.input_keys(run.view), strict=True))
+
+    def keys() -> list[bytes]:
+        return [by_row[row] for row in row_tables.ids(run.view)]
+
+    run.decide(duplicates.find_leaks(run.view, keys=keys()))
+    run.decide(duplicates.find_exact(run.view, keys=keys()))
+    if task.kind in ("classify", "extract"):
+        # Two texts may both be good answers; two labels, or two readings of one document, may not.
+        run.decide(duplicates.find_conflicts(run.view, run.weights(), keys=keys()))
+
+
+def _lexical(run: Run, progress: Progress) -> list[tuple[str, str]]:
+    """Merge rows of the same text before anything is embedded; return which rows are variants of each other."""
+    limits = run.settings.lexical
+    start, ids = run.view, row_tables.ids(run.view)
+    seen = lexical.survey([start], thresholds=limits, seed=run.seed, progress=progress)
+    run.decide(duplicates.find_near_leaks(start, seen.pairs.rows(), least=limits.merge_ratio))
+    run.decide(lexical.find(start, seen, thresholds=limits))
+    _need_labels(run)
+    alive = set(row_tables.ids(run.view)) - run.held
+    run.note(one for one in lexical.findings(start, seen, thresholds=limits) if one.row in alive)
+    for least in (0.0, *LINK_RATIOS):
+        links = [(ids[a], ids[b]) for a, b, likeness in seen.pairs.rows() if likeness >= least]
+        sizes = Counter(components([Item(row, "") for row in ids], links).values())
+        if max(sizes.values(), default=0) <= max(LARGEST_RATIO * len(ids), LARGEST_ROWS):
+            break
+    return links
+
+
 def _near_and_split(
-    run: _Run, embedder: Embedder, progress: Progress
+    run: Run, links: list[tuple[str, str]], embedder: Embedder, progress: Progress
 ) -> tuple[np.ndarray, dict[str, Placed]]:
     """Merge near-identical rows, split by families, then judge strange rows outside the holdout."""
     near = run.settings.near
@@ -199,11 +203,8 @@ def _near_and_split(
     run.decide(neighbours.find_near_leaks(start, around.pairs, near))
     run.decide(neighbours.find_near(start, around.pairs, near, gone=set(ids) - set(row_tables.ids(run.view))))
     _need_labels(run)
-    alive = set(row_tables.ids(run.view))
     family = neighbours.family_pairs(around.pairs, near)
-    placed = _place(
-        run, [(ids[a], ids[b]) for a, b, _, _ in family.rows() if ids[a] in alive and ids[b] in alive]
-    )
+    placed = _place(run, run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in family.rows())]))
     run.decide(
         outliers.find(start, around, [row in placed and placed[row].split != "holdout" for row in ids])
     )
@@ -211,7 +212,7 @@ def _near_and_split(
     return vectors[[where[row] for row in row_tables.ids(run.view)]], placed
 
 
-def _place(run: _Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
+def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
     view, settings = run.view, run.settings
     # Free text has no mix to balance: every row counts alike.
     balanced = row_tables.targets(view) if run.labelled else [""] * view.num_rows
@@ -226,7 +227,7 @@ def _place(run: _Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
     )
 
 
-def _splits(run: _Run, placed: dict[str, Placed]) -> pa.Table:
+def _splits(run: Run, placed: dict[str, Placed]) -> pa.Table:
     ids, weights = row_tables.ids(run.view), run.weights()
     columns = {
         "id": ids,

@@ -12,7 +12,7 @@ from offramp import rows as row_tables
 from offramp.curate.duplicates import pins
 from offramp.curate.settings import Certificate, CurateSettings
 from offramp.curate.split import SPLITS
-from offramp.curate.text import Pieces, normal
+from offramp.curate.text import Pieces
 
 _BLOCK_ROWS = 512
 _NEAREST = 5
@@ -47,7 +47,7 @@ def _closest(
     view: pa.Table, names: np.ndarray, vectors: np.ndarray, settings: CurateSettings
 ) -> tuple[float, float, int]:
     """Return the largest cosine and likeness across splits, and how many pairs are near enough for one family."""
-    pieces = Pieces([normal(text) for text in row_tables.texts(view)])
+    pieces = Pieces(row_tables.texts(view))
     near, top_cosine, top_likeness, pairs = settings.near, -1.0, 0.0, 0
     for name, other in (("holdout", ("train", "validation")), ("validation", ("train",))):
         asked, against = np.flatnonzero(names == name), np.flatnonzero(np.isin(names, other))

@@ -24,6 +24,9 @@ MIN_WORDS = 4
 MAX_LABEL_LIFT = 0.1
 """and no label's share among its rows is larger than in the data by more than this: else it is a feature, not noise."""
 
+LEARNED_ROWS = 50_000
+"""What is in 2 % of a million rows is in 2 % of these, for a twentieth of the memory."""
+
 _TAGS = (
     "a abbr address article aside audio b blockquote body br button canvas center cite code col colgroup dd del div dl "
     "dt em embed fieldset figcaption figure font footer form frame h1 h2 h3 h4 h5 h6 head header hr html i iframe img "
@@ -76,7 +79,11 @@ def sentences(text: str) -> list[str]:
 
 
 def learn_boilerplate(rows: pa.Table, *, min_ratio: float) -> tuple[str, ...]:
-    """Return the normal forms of sentences that stand in more than `min_ratio` of the rows and tell no label."""
+    """Return the normal forms of sentences that stand in more than `min_ratio` of the rows and tell no label.
+
+    Learned from at most `LEARNED_ROWS` rows, evenly spaced.
+    """
+    rows = rows.take(pa.array(range(0, rows.num_rows, -(-rows.num_rows // LEARNED_ROWS) or 1)))
     labels = rows.column("target").to_pylist()
     found: set[str] = set()
     for name in row_tables.fields(rows):

@@ -5,8 +5,9 @@ others as its weight. Same input and another label is a conflict, never a duplic
 validation or holdout are never touched: it is always the other copy that goes.
 """
 
+import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -22,10 +23,13 @@ MAJORITY_RATIO = 2 / 3
 _PIN_RANK = {"validation": 1, "holdout": 2}
 
 
-def input_keys(rows: pa.Table) -> list[str]:
-    """Return the normal form of each row's input, fields kept apart."""
-    columns = [[normal(text) for text in row_tables.field(rows, name)] for name in row_tables.fields(rows)]
-    return ["\x1f".join(parts) for parts in zip(*columns, strict=True)]
+def input_keys(rows: pa.Table) -> list[bytes]:
+    """Return a 16-byte digest of the normal form of each row's input, fields kept apart."""
+    columns = [map(normal, row_tables.field(rows, name)) for name in row_tables.fields(rows)]
+    return [
+        hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        for parts in zip(*columns, strict=True)
+    ]
 
 
 def pin_ranks(rows: pa.Table) -> list[int]:
@@ -35,11 +39,11 @@ def pin_ranks(rows: pa.Table) -> list[int]:
     return [_PIN_RANK.get(split, 0) for split in rows.column("split").to_pylist()]
 
 
-def find_exact(rows: pa.Table) -> list[Line]:
-    """Return a merge for each unpinned row that repeats input and label of another."""
+def find_exact(rows: pa.Table, *, keys: Sequence[bytes] | None = None) -> list[Line]:
+    """Return a merge for each unpinned row that repeats input and label of another; `keys`: `input_keys`, if known."""
     ids, targets = row_tables.ids(rows), rows.column("target").to_pylist()
-    groups: dict[tuple[str, str | None], list[str]] = defaultdict(list)
-    for row, key, target, rank in zip(ids, input_keys(rows), targets, pin_ranks(rows), strict=True):
+    groups: dict[tuple[bytes, str | None], list[str]] = defaultdict(list)
+    for row, key, target, rank in zip(ids, keys or input_keys(rows), targets, pin_ranks(rows), strict=True):
         if not rank:
             groups[(key, target)].append(row)
     lines = []
@@ -50,14 +54,16 @@ def find_exact(rows: pa.Table) -> list[Line]:
     return lines
 
 
-def find_conflicts(rows: pa.Table, weights: Mapping[str, int]) -> list[Line]:
+def find_conflicts(
+    rows: pa.Table, weights: Mapping[str, int], *, keys: Sequence[bytes] | None = None
+) -> list[Line]:
     """Return a quarantine for each unpinned row whose input also has another label, unless its label is the clear one.
 
     `weights`: how many rows each row stands for.
     """
     ids, targets = row_tables.ids(rows), rows.column("target").to_pylist()
-    groups: dict[str, list[tuple[str, str | None]]] = defaultdict(list)
-    for row, key, target, rank in zip(ids, input_keys(rows), targets, pin_ranks(rows), strict=True):
+    groups: dict[bytes, list[tuple[str, str | None]]] = defaultdict(list)
+    for row, key, target, rank in zip(ids, keys or input_keys(rows), targets, pin_ranks(rows), strict=True):
         if not rank:
             groups[key].append((row, target))
     lines = []
@@ -79,10 +85,13 @@ def find_conflicts(rows: pa.Table, weights: Mapping[str, int]) -> list[Line]:
     return lines
 
 
-def find_leaks(rows: pa.Table) -> list[Line]:
+def find_leaks(rows: pa.Table, *, keys: Sequence[bytes] | None = None) -> list[Line]:
     """Return a removal for each row that repeats the input of a row with a stronger pin, whatever its label."""
-    ids, keys, ranks = row_tables.ids(rows), input_keys(rows), pin_ranks(rows)
-    strongest: dict[str, tuple[int, str]] = {}
+    ranks = pin_ranks(rows)
+    if not any(ranks):
+        return []
+    ids, keys = row_tables.ids(rows), keys or input_keys(rows)
+    strongest: dict[bytes, tuple[int, str]] = {}
     for row, key, rank in zip(ids, keys, ranks, strict=True):
         strongest[key] = max(strongest.get(key, (0, "")), (rank, row))
     return [
@@ -90,6 +99,18 @@ def find_leaks(rows: pa.Table) -> list[Line]:
         for row, key, rank in zip(ids, keys, ranks, strict=True)
         if strongest[key][0] > rank
     ]
+
+
+def find_near_leaks(rows: pa.Table, pairs: Iterable[tuple[int, int, float]], *, least: float) -> list[Line]:
+    """Return a removal for each row that is alike a row with a stronger pin; `pairs` are positions and likeness."""
+    ids, ranks = row_tables.ids(rows), pin_ranks(rows)
+    found: dict[str, Line] = {}
+    for a, b, likeness in pairs:
+        if likeness >= least and ranks[a] != ranks[b]:
+            weak, strong = (a, b) if ranks[a] < ranks[b] else (b, a)
+            evidence = {"of": ids[strong], "likeness": round(likeness, 4)}
+            found.setdefault(ids[weak], Line(ids[weak], "remove", LEAK, evidence, {"likeness": least}))
+    return list(found.values())
 
 
 def pins(rows: pa.Table) -> Sequence[str | None]:

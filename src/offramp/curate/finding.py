@@ -5,10 +5,12 @@ stay annotations for a person. A threshold is a number of the detector, so that 
 would do by comparing `score` with it. Trap: scores of different rules are not on one scale.
 """
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from offramp import rows as row_tables
 from offramp.curate.ledger import Line
@@ -47,6 +49,40 @@ class Finding:
     def acts(self) -> bool:
         """True when the finding is sure enough to be acted on without a person."""
         return self.action != REVIEW and self.score >= self.threshold
+
+
+SCHEMA = pa.schema(
+    [
+        pa.field("row", pa.string(), nullable=False),
+        pa.field("rule", pa.string(), nullable=False),
+        pa.field("score", pa.float64(), nullable=False),
+        pa.field("threshold", pa.float64(), nullable=False),
+        pa.field("action", pa.string(), nullable=False),
+        pa.field("evidence", pa.string(), nullable=False),
+    ]
+)
+"""Columns of a table of findings; `evidence` is a JSON object."""
+
+
+def table(findings: Sequence[Finding]) -> pa.Table:
+    """Write findings as a table, in order."""
+    columns: dict[str, list[object]] = {
+        name: [getattr(one, name) for one in findings] for name in SCHEMA.names
+    }
+    columns["evidence"] = [
+        json.dumps(one.evidence, sort_keys=True, ensure_ascii=False, default=str) for one in findings
+    ]
+    return pa.table(columns, schema=SCHEMA)
+
+
+def acting(findings: pa.Table, rule: str, threshold: float) -> int:
+    """Return on how many rows a rule would act at another threshold."""
+    asked = findings.filter(
+        pc.and_(pc.equal(findings.column("rule"), rule), pc.not_equal(findings.column("action"), REVIEW))
+    )
+    return len(
+        set(asked.filter(pc.greater_equal(asked.column("score"), threshold)).column("row").to_pylist())
+    )
 
 
 def lines(findings: Iterable[Finding]) -> list[Line]:

@@ -98,7 +98,9 @@ def _edit(rows: pa.Table, edits: pa.Table) -> pa.Table:
     changed: dict[str, list[str | None]] = {}
     names = ("row", "field", "before", "after", "rule")
     for row, name, before, after, rule in zip(*(edits.column(n).to_pylist() for n in names), strict=True):
-        values = changed.setdefault(name, rows.column(name).to_pylist())
+        if name not in changed:
+            changed[name] = rows.column(name).to_pylist()
+        values = changed[name]
         if values[position[row]] != before:
             raise MismatchError(
                 f"rule {rule!r} edited {name!r} of row {row!r} from {str(before)[:80]!r}; "
@@ -132,9 +134,9 @@ def weights(ids: Sequence[str], ledger: pa.Table) -> dict[str, int]:
     into = merges(ledger)
     count = dict.fromkeys(ids, 1)
     for row in into:
-        end = _end(row, into)
-        if end in count:
-            count[end] += 1
+        stays = end(row, into)
+        if stays in count:
+            count[stays] += 1
     return count
 
 
@@ -145,7 +147,8 @@ def merges(ledger: pa.Table) -> dict[str, str]:
     return dict(zip(merged.column("row").to_pylist(), evidence, strict=True))
 
 
-def _end(row: str, into: dict[str, str]) -> str:
+def end(row: str, into: Mapping[str, str]) -> str:
+    """Return the row that a row was merged into, also in turn; the row itself where it was not."""
     while row in into:
         row = into[row]
     return row

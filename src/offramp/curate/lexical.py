@@ -23,7 +23,7 @@ from offramp.curate.pieces import CHARACTERS, WORDS, Spill, cut
 from offramp.curate.text import normal, numbers
 from offramp.types import Frozen, Progress, silent
 
-SAME = "lexical_duplicate"
+SAME = "near_duplicate"
 CONFLICT = "lexical_conflict"
 _BATCH_ROWS = 4096
 _LOOK_BACK = 4

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import pyarrow as pa
 from pydantic import Field
 
+from offramp.curate.lexical import LexicalThresholds
 from offramp.curate.neighbours import Thresholds
 from offramp.types import Frozen, Kind
 
@@ -52,6 +53,12 @@ class CurateSettings(Frozen):
     """A sentence in more than this share of the rows is boilerplate, unless it tells the label."""
     near: Thresholds = Thresholds()
     """When two rows count as near-duplicates."""
+    lexical: LexicalThresholds = LexicalThresholds()
+    """When two texts count as alike, by the pieces they share."""
+    thresholds: Mapping[str, float] = {}
+    """Rule to score (0-1) from which its findings act, in place of the rule's own; more than 1 is never."""
+    act: tuple[str, ...] = ()
+    """Rules whose findings are set aside without a person, where they are for review by default."""
     undo: tuple[str, ...] = ()
     """Rules not to run."""
     keep: tuple[str, ...] = ()
@@ -85,6 +92,8 @@ class Curated:
 
     ledger: pa.Table
     """Every decision, `offramp.curate.ledger.SCHEMA`."""
+    findings: pa.Table
+    """Everything noticed, `offramp.curate.finding.SCHEMA`: what was acted on, and what is for people to decide."""
     splits: pa.Table
     """`id`, `split`, `family`, `weight` of each kept row, in the rows' order."""
     labels: tuple[str, ...]

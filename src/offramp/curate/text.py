@@ -50,19 +50,26 @@ class Pieces:
     """Shingles of many texts, made when first asked for."""
 
     def __init__(self, texts: Sequence[str]) -> None:
-        """Take normal texts."""
+        """Take texts as they are."""
         self.texts = texts
+        self._normal: dict[int, str] = {}
         self._made: dict[int, frozenset[str]] = {}
+
+    def text(self, position: int) -> str:
+        """Return the normal form of one text."""
+        if position not in self._normal:
+            self._normal[position] = normal(self.texts[position])
+        return self._normal[position]
 
     def of(self, position: int) -> frozenset[str]:
         """Return the shingles of one text."""
         if position not in self._made:
-            self._made[position] = shingles(self.texts[position])
+            self._made[position] = shingles(self.text(position))
         return self._made[position]
 
     def likeness(self, first: int, second: int) -> float:
         """Return how alike two of the texts are, 0-1."""
-        a, b = self.texts[first], self.texts[second]
+        a, b = self.text(first), self.text(second)
         # Pieces of a short and of a long text are of different kinds and would share none.
         if (len(a) <= _SHORT_CHARS) != (len(b) <= _SHORT_CHARS):
             words_a, words_b = frozenset(a.split()), frozenset(b.split())

@@ -59,6 +59,7 @@ def _table(name: str, content: bytes) -> bytes:
     known: dict[tuple[str, str], Callable[[pa.Table], pa.Table]] = {
         ("dataset", "rows.parquet"): _rows,
         ("dataset", "ledger.parquet"): _ledger,
+        ("dataset", "findings.parquet"): _findings,
         ("dataset", "splits.parquet"): lambda table: table,
         ("dataset", "rejects.parquet"): _rejects,
         ("evalrun", "answers.parquet"): lambda table: table,
@@ -98,6 +99,11 @@ def _ledger(table: pa.Table) -> pa.Table:
     for name in ("params", "evidence"):
         table = _with(table, name, pa.array([json.dumps({})] * table.num_rows, pa.string()))
     return table
+
+
+def _findings(table: pa.Table) -> pa.Table:
+    """Blank the evidence, which quotes inputs."""
+    return _with(table, "evidence", pa.array([json.dumps({})] * table.num_rows, pa.string()))
 
 
 def _with(table: pa.Table, name: str, column: pa.ChunkedArray | pa.Array) -> pa.Table:

@@ -8,9 +8,9 @@ is below one of this form; what can be chosen is the bet. Ours is the one that g
 equal, at the discordance seen so far, with small shares for one that is slightly worse and for the mean seen so far.
 
 Guarantee: at most alpha false certificates, for any stopping rule and any bounded differences, exactly. The sample at
-which 80 % of equal candidates are certified is 1.35 to 1.56 times the fixed one after a holdout of 400 pairs; the
-median about 0.9 times. A stream that knows nothing needs up to 1.73 times where the fixed sample is about 100 graded pairs;
-there even a bet that knows the truth needs 1.53 (`bench/stats.py`).
+which 80 % of equal candidates are certified is 1.35 to 1.56 times the fixed one after a holdout of 400 pairs, the
+median about 0.9 times. A stream that knows nothing needs up to 1.73 times where the fixed sample is about 100 graded
+pairs; there even a bet that knows the truth needs 1.53 (`bench/stats.py`).
 
 Trap: the order of pairs must not depend on their outcome, and pairs of one conversation are not new evidence: give
 their mean as one difference. What is refuted is "worse by the margin at every pair": a candidate that was good for
