@@ -483,3 +483,24 @@ def test_the_details_of_a_run_are_json() -> None:
     details = json.loads(json.dumps(_run(_clean_rows()).details()))
 
     assert details["certificate"]["rows"] == {"train": 48, "validation": 6, "holdout": 6}
+
+
+def test_a_split_by_time_needs_times() -> None:
+    rows = _clean_rows()
+    newest = rows.append_column("time", pa.array([f"2026-03-{1 + i // 2:02d}T08:00:00Z" for i in range(60)]))
+
+    with pytest.raises(ConfigError, match="no row has a readable time"):
+        _run(rows, split="time")
+    found = _run(newest, split="time")
+
+    held = [i for i, name in enumerate(found.splits["split"].to_pylist()) if name == "holdout"]
+    assert held == [54, 55, 56, 57, 58, 59]
+    assert found.certificate.by == "time"
+    ids = sorted(newest["id"].to_pylist()[i] for i in held)
+    assert found.certificate.holdout_sha256 == hashlib.sha256("\n".join(ids).encode()).hexdigest()
+
+
+def test_times_are_read_as_iso_text_seconds_and_milliseconds() -> None:
+    table = pa.table({"time": ["2026-01-01T00:00:00Z", "1767225600", "1767225600000", "soon", None, "nan"]})
+
+    assert row_tables.times(table) == [1767225600.0, 1767225600.0, 1767225600.0, None, None, None]

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.curate.split import Item, Placed, components, split
+from offramp.curate.split import SPLITS, Item, Placed, components, split
 
 
 def _items(counts: dict[str, int], **more: str) -> list[Item]:
@@ -148,3 +148,22 @@ def test_splits_never_separate_what_belongs_together(
     mixed = list(items)
     random.shuffle(mixed)  # type: ignore[attr-defined]
     assert split(mixed, links[::-1], seed=seed) == placed
+
+
+def test_a_split_by_time_holds_out_the_newest_rows_and_never_parts_a_family() -> None:
+    items = [Item(f"r{i:02d}", "a", time=float(i)) for i in range(20)]
+
+    placed = split(items, [("r19", "r03")], validation_ratio=0.1, holdout_ratio=0.2, seed=1, by_time=True)
+
+    by_split = {name: sorted(row for row, at in placed.items() if at.split == name) for name in SPLITS}
+    assert by_split["holdout"] == ["r15", "r16", "r17", "r18"]
+    assert by_split["validation"] == ["r13", "r14"]
+    assert "r19" in by_split["train"]
+
+
+def test_a_row_without_a_time_is_never_held_out_by_time() -> None:
+    items = [Item("a", "x", time=None), Item("b", "x", time=2.0), Item("c", "x", time=1.0)]
+
+    placed = split(items, validation_ratio=0.0, holdout_ratio=0.7, by_time=True)
+
+    assert {row for row, at in placed.items() if at.split == "holdout"} == {"b", "c"}

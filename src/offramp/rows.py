@@ -4,7 +4,10 @@ A row table has `id`, one `field.<name>` per input field (never null, "" = missi
 `answer.<who>` for recorded answers. An answer table has `ANSWER_SCHEMA`. Nothing here changes a table in place.
 """
 
+import math
 from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -98,6 +101,31 @@ def answers(table: pa.Table, who: str) -> list[str | None]:
 def groups(table: pa.Table) -> list[str | None]:
     """Return the group of each row, `None` where rows stand alone."""
     return _column(table, "group") if "group" in table.column_names else [None] * table.num_rows
+
+
+def times(table: pa.Table) -> list[float | None]:
+    """Return when each row happened, in seconds since 1970; `None` where that is not known or not readable.
+
+    Reads ISO 8601 (without a zone: UTC) and numbers of seconds or milliseconds.
+    """
+    if "time" not in table.column_names:
+        return [None] * table.num_rows
+    return [_seconds(value) for value in table.column("time").to_pylist()]
+
+
+def _seconds(value: Any) -> float | None:
+    if value is None:
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        try:
+            moment = datetime.fromisoformat(str(value).strip())
+        except ValueError:
+            return None
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+    # Seconds reach this number in the year 5138, milliseconds in 1973.
+    return (number / 1000 if abs(number) > 1e11 else number) if math.isfinite(number) else None
 
 
 def weights(table: pa.Table) -> np.ndarray | None:

@@ -92,7 +92,7 @@ def curate(
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
     known = (tuple(sorted(task.labels)) or _label_set(run.view, splits)) if run.labelled else ()
-    certificate = certify(run.view, splits, vectors, settings)
+    certificate = certify(run.view, splits, vectors, settings, seed=seed)
     if not run.labelled:
         certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
@@ -216,7 +216,13 @@ def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
     view, settings = run.view, run.settings
     # Free text has no mix to balance: every row counts alike.
     balanced = row_tables.targets(view) if run.labelled else [""] * view.num_rows
-    columns = (row_tables.ids(view), balanced, row_tables.groups(view), duplicates.pins(view))
+    times = row_tables.times(view)
+    if settings.split == "time" and all(time is None for time in times):
+        raise ConfigError(
+            "a split by time was asked for; no row has a readable time; name its column with "
+            "`data.mapping.time`, or set `curate.split` to random"
+        )
+    columns = (row_tables.ids(view), balanced, row_tables.groups(view), duplicates.pins(view), times)
     items = [Item(*parts) for parts in zip(*columns, strict=True)]
     return split(
         items,
@@ -224,6 +230,7 @@ def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
         validation_ratio=settings.validation_ratio,
         holdout_ratio=settings.holdout_ratio,
         seed=run.seed,
+        by_time=settings.split == "time",
     )
 
 

@@ -3,6 +3,7 @@
 It looks at the finished splits only and shares no state with the code that made them, so a fault there shows here.
 """
 
+import hashlib
 from collections import Counter, defaultdict
 
 import numpy as np
@@ -18,7 +19,9 @@ _BLOCK_ROWS = 512
 _NEAREST = 5
 
 
-def certify(view: pa.Table, splits: pa.Table, vectors: np.ndarray, settings: CurateSettings) -> Certificate:
+def certify(
+    view: pa.Table, splits: pa.Table, vectors: np.ndarray, settings: CurateSettings, *, seed: int = 0
+) -> Certificate:
     """Certify the splits of `view`; `vectors` are its rows' embeddings, in order."""
     names = np.array(splits.column("split").to_pylist())
     families = splits.column("family").to_pylist()
@@ -40,7 +43,17 @@ def certify(view: pa.Table, splits: pa.Table, vectors: np.ndarray, settings: Cur
         largest_likeness=round(likeness, 4),
         near_pairs=near,
         unseen_labels=tuple(sorted(unseen)),
+        grouped=any(group is not None for group in row_tables.groups(view)),
+        by=settings.split,
+        seed=seed,
+        holdout_sha256=_hash(
+            sorted(row for row, name in zip(row_tables.ids(view), names, strict=True) if name == "holdout")
+        ),
     )
+
+
+def _hash(ids: list[str]) -> str:
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def _closest(

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import pyarrow as pa
 from pydantic import Field
@@ -49,6 +49,8 @@ class CurateSettings(Frozen):
     """Share of the unpinned rows for validation."""
     holdout_ratio: float = Field(default=0.1, ge=0, le=0.5)
     """Share of the unpinned rows for the holdout."""
+    split: Literal["random", "time"] = "random"
+    """How validation and holdout are chosen: `random` balances labels, `time` takes the newest rows."""
     boilerplate_ratio: float = Field(default=0.02, gt=0, le=1)
     """A sentence in more than this share of the rows is boilerplate, unless it tells the label."""
     near: Thresholds = Thresholds()
@@ -84,6 +86,14 @@ class Certificate(Frozen):
     """Pairs across splits that are near enough to be one family; only pins can leave any."""
     unseen_labels: tuple[str, ...]
     """Labels of validation or holdout rows that no train row has."""
+    grouped: bool = False
+    """Whether rows carry the user's groups, which stay together."""
+    by: Literal["random", "time"] = "random"
+    """How the splits were chosen."""
+    seed: int = 0
+    """Seed of the choice."""
+    holdout_sha256: str = ""
+    """SHA-256 of the holdout's row ids, sorted and joined by newlines."""
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ seed only, not on their order. Rows with a split of their own keep it.
 """
 
 import hashlib
+import math
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ class Item:
     """Rows of one group stay together."""
     pin: str | None = None
     """The split the user fixed."""
+    time: float | None = None
+    """When it happened, for a split by time; any unit that grows."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,7 @@ class _Component:
     name: str
     order: str
     labels: Counter[str]
+    begins: float
 
     @property
     def size(self) -> int:
@@ -58,11 +62,14 @@ def split(
     validation_ratio: float = 0.1,
     holdout_ratio: float = 0.1,
     seed: int = 0,
+    by_time: bool = False,
 ) -> dict[str, Placed]:
     """Place every row; `links` join rows (by id) that are variants of each other.
 
-    A split that the user pinned any row to is the user's: no other row is put into it. Pinned rows keep their split
-    even where a family or group is pinned to two splits.
+    `by_time`: the newest rows are the holdout, those before them validation; a component counts as old as its oldest
+    row, one without a time as the oldest of all. The label mix is then what it is. A split that the user pinned any
+    row to is the user's: no other row is put into it. Pinned rows keep their split even where a family or group is
+    pinned to two splits.
     """
     families = components(items, links)
     free = [item for item in items if not item.pin]
@@ -74,9 +81,13 @@ def split(
     placed: dict[str, str] = {}
     for name, ratio in (("holdout", holdout_ratio), ("validation", validation_ratio)):
         if name not in pinned:
-            placed |= dict.fromkeys(
-                _choose(remaining, ratio * len(free), train_labels, f"{seed}:{name}"), name
+            wanted = ratio * len(free)
+            chosen = (
+                _newest(remaining, wanted)
+                if by_time
+                else _choose(remaining, wanted, train_labels, f"{seed}:{name}")
             )
+            placed |= dict.fromkeys(chosen, name)
             remaining = [part for part in remaining if part.name not in placed]
     return {
         item.id: Placed(item.pin or placed.get(families[item.id], "train"), families[item.id])
@@ -109,9 +120,14 @@ def components(items: Sequence[Item], links: Iterable[tuple[str, str]]) -> dict[
 
 def _group(items: Sequence[Item], families: dict[str, str], seed: int) -> list[_Component]:
     labels: dict[str, Counter[str]] = defaultdict(Counter)
+    begins: dict[str, float] = defaultdict(lambda: math.inf)
     for item in items:
-        labels[families[item.id]][item.label] += 1
-    parts = [_Component(name, _hash(f"{seed}:{name}"), counts) for name, counts in labels.items()]
+        name = families[item.id]
+        labels[name][item.label] += 1
+        begins[name] = min(begins[name], -math.inf if item.time is None else item.time)
+    parts = [
+        _Component(name, _hash(f"{seed}:{name}"), counts, begins[name]) for name, counts in labels.items()
+    ]
     return sorted(parts, key=lambda part: part.order)
 
 
@@ -129,6 +145,17 @@ def _choose(parts: list[_Component], wanted: float, train_labels: Counter[str], 
             left -= part.size
             need.subtract(part.labels)
             train_labels.subtract(part.labels)
+    return chosen
+
+
+def _newest(parts: list[_Component], wanted: float) -> set[str]:
+    """Take the components that begin last, as long as they fit and have a time."""
+    left, chosen = round(wanted), set()
+    for part in sorted(parts, key=lambda part: (-part.begins, part.order)):
+        if part.size > left or part.begins == -math.inf:
+            break
+        chosen.add(part.name)
+        left -= part.size
     return chosen
 
 

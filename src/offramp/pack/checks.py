@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from offramp import __version__, claims, views
 from offramp import rows as _rows
@@ -243,6 +244,7 @@ def _certificate(data: Dataset, view: pa.Table) -> list[str]:
         "families": sum(size > 1 for size in families.values()),
         "largest_family": max(families.values(), default=0),
         "unseen_labels": unseen,
+        "holdout_sha256": views.ids_hash(view.filter(pc.equal(view.column("split"), "holdout"))),
     }
     return [f"certificate: {text}" for text in differences({n: said[n] for n in again}, again)]
 
