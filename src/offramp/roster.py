@@ -44,8 +44,8 @@ class Roster:
         """Keep records in `records`, caches under `path`."""
         self.records = records
         self._store = records.store
-        self._settings = settings
-        self._path = path
+        self.settings = settings
+        self.path = path
         self.progress = progress
         self._views: dict[str, pa.Table] = {}
         self._models: dict[str, Model] = {}
@@ -55,7 +55,7 @@ class Roster:
         """The text encoder of the settings, with its cache in the workspace."""
         from offramp.embed import Embedder
 
-        return Embedder.load(self._settings.encoder, cache=self._path / "cache")
+        return Embedder.load(self.settings.encoder, cache=self.path / "cache")
 
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""
@@ -88,7 +88,7 @@ class Roster:
         """Return what people labelled in this workspace, `offramp.people.LABEL_SCHEMA`."""
         from offramp.people import Journal
 
-        return Journal.of(self._path).table()
+        return Journal.of(self.path).table()
 
     def may_label(self, who: str) -> None:
         """Check that a person's name is nobody else's.
@@ -147,13 +147,13 @@ class Roster:
 
     def prompted(self, data: Dataset) -> list[Candidate]:
         """Return a candidate for every endpoint that the settings name; making one sends nothing."""
-        return [self._prompted(settings, data) for settings in self._settings.candidates]
+        return [self._prompted(settings, data) for settings in self.settings.candidates]
 
     def _prompted(self, settings: NamedPrompt, data: Dataset) -> Candidate:
         from offramp.models.prompted import EndpointModel, ExamplePool, PromptSettings
 
         self.may_label(settings.name)
-        config = {"prompt": settings.model_dump(mode="json"), "encoder": self._settings.encoder}
+        config = {"prompt": settings.model_dump(mode="json"), "encoder": self.settings.encoder}
         record_id = self.records.id("candidate", "fit", (data.id,), config)
         with self.records.making(record_id) as todo:
             if todo:
@@ -180,7 +180,7 @@ class Roster:
 
     def final(self, rung: str, data: Dataset) -> Candidate:
         """Return what would be deployed for a rung: fitted on train and validation where `ladder.refit` names it."""
-        return self.fitted(rung, data, final=rung in self._settings.ladder.refit and RUNGS[rung].tuned)
+        return self.fitted(rung, data, final=rung in self.settings.ladder.refit and RUNGS[rung].tuned)
 
     def fitted(self, rung: str, data: Dataset, *, final: bool = False) -> Candidate:
         """Fit a rung on the train split, or with `final` on train and validation with the choices made before."""
@@ -193,7 +193,7 @@ class Roster:
             "settings": {
                 name: value.model_dump(mode="json") for name, value in self._rung_settings(rung).items()
             },
-            "encoder": self._settings.encoder,
+            "encoder": self.settings.encoder,
         }
         parents = (data.id, *([first.id] if first else []), *(member.id for member in members))
         record_id = self.records.id("candidate", "fit", parents, config)
@@ -210,7 +210,7 @@ class Roster:
                         members={member.name: self.model(member) for member in members},
                         settings=self._rung_settings(rung),
                         embedder=self.embedder,
-                        seed=self._settings.seed,
+                        seed=self.settings.seed,
                         progress=self.progress,
                     ),
                 )
@@ -243,8 +243,8 @@ class Roster:
     def _rung_settings(self, rung: str) -> dict[str, Frozen]:
         """Settings that this rung's fit depends on; its members' are in their own ids."""
         known: dict[str, Frozen] = {
-            "linear": self._settings.ladder.linear,
-            "encoder": self._settings.ladder.encoder,
+            "linear": self.settings.ladder.linear,
+            "encoder": self.settings.ladder.encoder,
         }
         return {rung: known[rung]} if rung in known else {}
 
@@ -274,7 +274,7 @@ class Roster:
                 member.name: self.model(member) if cached else self._load(member, cached=False)
                 for member in members
             },
-            cache=self._path / "cache" / "answers",
+            cache=self.path / "cache" / "answers",
             embedder=lambda: self.embedder if cached else type(self.embedder)(self.embedder.backbone),
         )
         return models.load(candidate.engine, parts)
@@ -344,7 +344,7 @@ class Roster:
 
     def metric(self, name: str, task: Task) -> metrics.Metric:
         """Return a metric by name; a function of the user's runs only where the settings allow it."""
-        return metrics.find(name, task, run_user_code=self._settings.verdict.run_user_code)
+        return metrics.find(name, task, run_user_code=self.settings.verdict.run_user_code)
 
     def scores(self, run: EvalRun, metric: str) -> np.ndarray:
         """Return row scores of an evaluation, float64 (rows,), NaN = not scored.

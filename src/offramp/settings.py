@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 
 from offramp.cost import CostSettings
 from offramp.curate import CurateSettings
+from offramp.curate.provenance import ProvenanceSettings
 from offramp.errors import ConfigError, NotFoundError
 from offramp.ingest import Mapping
 from offramp.ladder import LadderSettings
@@ -100,6 +101,8 @@ class Settings(Frozen):
     """Sources and columns."""
     curate: CurateSettings = CurateSettings()
     """Cleaning and splitting."""
+    provenance: ProvenanceSettings = ProvenanceSettings()
+    """Who wrote the answers, and the policy for using them."""
     ladder: LadderSettings = LadderSettings()
     """Which models to try."""
     verdict: VerdictSettings = VerdictSettings()

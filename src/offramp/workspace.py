@@ -14,7 +14,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, ladder, sources, views
+from offramp import claims, ladder, release, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
 from offramp.cost import Incumbent, Tuned, cost_table, usage_of
@@ -214,6 +214,11 @@ class Workspace:
         ledger = read_table(self.store.folder(data.id) / "ledger.parquet")
         return ledger.filter(pc.equal(ledger.column("row"), row))
 
+    def findings(self, data: Dataset | None = None) -> pa.Table:
+        """Return what curation noticed, acted on or not, `offramp.curate.finding.SCHEMA`."""
+        data = data or self.curate()
+        return read_table(self.store.folder(data.id) / "findings.parquet")
+
     def put_back(self, *, rules: Sequence[str] = (), rows: Sequence[str] = ()) -> None:
         """Leave out curation rules, or keep single rows, from now on; written into `offramp.toml`."""
         _settings.append(self.path, "curate", {"undo": list(rules), "keep": list(rows)})
@@ -253,6 +258,7 @@ class Workspace:
     def tune(self, data: Dataset | None = None) -> Candidate:
         """Climb the ladder on train and validation, take the smallest rung that holds, and fit it once more."""
         data = data or self.curate()
+        release.permit(self.roster, data, "train")
         how = self.settings.ladder
         rungs = ladder.order(how.rungs, kind=data.task.kind)
         if not rungs:

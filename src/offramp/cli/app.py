@@ -117,6 +117,24 @@ def curate(
 
 
 @app.command()
+def findings(
+    folder: Folder = HERE,
+    rule: Annotated[str | None, typer.Option(help="Show the rows of this rule, the surest first.")] = None,
+    at: Annotated[float | None, typer.Option(help="What this threshold would do, 0-1.")] = None,
+    limit: Annotated[int, typer.Option(help="Rows shown.")] = 20,
+    json: Json = False,
+) -> None:
+    """Show what curation noticed, what it acted on, and what another threshold would do.
+
+    A threshold is set with `--set curate.thresholds.RULE=0.9` on `offramp curate`, or in offramp.toml.
+    """
+    from offramp.cli.findings import findings as show
+
+    with _opened(folder, None, quiet=json) as workspace:
+        show(workspace, rule=rule, at=at, limit=limit, json=json)
+
+
+@app.command()
 def baseline(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
     """Evaluate what exists before anything is tuned: incumbent, humans, untuned models."""
     from offramp.cli import tables
@@ -315,12 +333,12 @@ def report(
 
 @app.command()
 def export(
-    to: Annotated[str, typer.Option(help="promptfoo or inspect.")],
+    to: Annotated[str, typer.Option(help="promptfoo, inspect, or dataset for the curated rows with a card.")],
     out: Annotated[Path, typer.Argument(help="Folder to write into.")],
     folder: Folder = HERE,
     json: Json = False,
 ) -> None:
-    """Write the holdout rows and every candidate's answers for another evaluation tool to read."""
+    """Write the holdout with every candidate's answers for another tool, or the curated rows as a dataset."""
     from offramp.cli.export import export as write
 
     with _opened(folder, None, quiet=json) as workspace:

@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 from offramp.cli import tables
 
 if TYPE_CHECKING:
+    from offramp.types import Dataset
     from offramp.workspace import Workspace
 
 
 def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> None:
     """Write the holdout rows with the recorded answers and the chosen model's for `tool` into a folder.
+
+    `tool` "dataset" writes all curated rows with a data card instead.
 
     Raises:
         ConfigError: an unknown tool.
@@ -21,9 +24,11 @@ def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> No
     from offramp.store import write_text
     from offramp.types import Candidate
 
-    if tool not in ("promptfoo", "inspect"):
-        raise ConfigError(f"an export to {tool!r} was asked for; there are 'promptfoo' and 'inspect'")
+    if tool not in ("promptfoo", "inspect", "dataset"):
+        raise ConfigError(f"an export to {tool!r} was asked for; there are 'promptfoo', 'inspect' and 'dataset'")
     data = workspace.curate()
+    if tool == "dataset":
+        return _dataset(workspace, data, folder, json=json)
     rows = workspace.rows(data, "holdout")
     answers = {who: _rows.answers(rows, who) for who in _rows.answerers(rows)}
     chosen = workspace.store.named("chosen")
@@ -43,4 +48,17 @@ def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> No
     if json:
         return tables.as_json({"folder": str(folder), "files": sorted(files)})
     print(f"written for {tool} into {folder}: {', '.join(sorted(files))}")
+    return None
+
+
+def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, json: bool) -> None:
+    from offramp import release
+
+    notes = release.permit(workspace.roster, data, "export")
+    files = release.export_dataset(workspace.roster, data, folder)
+    if json:
+        return tables.as_json({"folder": str(folder), "files": files, "notes": notes})
+    print(f"{data.rows} rows written into {folder}: {', '.join(files)}")
+    for note in notes:
+        print(f"- {note}")
     return None

@@ -65,6 +65,15 @@ class Origin(Frozen):
     """When."""
 
 
+class ProvenanceSettings(Frozen):
+    """Who wrote the answers of this workspace, and what may be done with them."""
+
+    origin: Origin = Origin()
+    """Who wrote the wanted answers, where the rows do not say it themselves."""
+    policy: str | None = None
+    """A YAML policy file, relative to the workspace; with one, what it does not allow stops training and export."""
+
+
 @dataclass(frozen=True)
 class Block:
     """Rows of one origin that a policy does not let through."""
