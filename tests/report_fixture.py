@@ -7,8 +7,10 @@ import math
 import sys
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from offramp.report import ReportData, render
+from offramp.report import curation as rows
 from offramp.report import data as r
 from offramp.types import Bar, BarResult, VerdictBody
 
@@ -127,27 +129,68 @@ def cost() -> r.Cost:
     )  # fmt: skip
 
 
-def curation() -> r.Curation:
+def curation() -> rows.Curation:
     """Return an account that reconciles: 4,180 in, 4,021 used."""
 
-    def step(rule: str, title: str, action: r.Action, count: int, *texts: str) -> r.CurationStep:
-        examples = tuple(r.RowExample(row=f"offer-{i:05d}", text=text, note="same as offer-00017" if "dup" in rule else "")
+    def step(rule: str, title: str, action: rows.Action, count: int, *texts: str, **more: Any) -> rows.CurationStep:
+        examples = tuple(rows.RowExample(row=f"offer-{i:05d}", text=text, note="same as offer-00017" if "dup" in rule else "")
                          for i, text in enumerate(texts, 41))  # fmt: skip
-        return r.CurationStep(rule=rule, title=title, action=action, count=count, reason="It would teach or test the wrong thing.",
-                              examples=examples)  # fmt: skip
+        return rows.CurationStep(rule=rule, title=title, action=action, count=count, reason="It would teach or test the wrong thing.",
+                                 examples=examples, **more)  # fmt: skip
 
-    return r.Curation(
+    return rows.Curation(
         rows_in=4180, rows_kept=4021, splits={"train": 3205, "validation": 404, "holdout": 412},
         steps=(
             step("unreadable", "Rows that could not be read", "quarantine", 3, "offer;;;\x00\x00broken"),
-            step("html", "HTML and boilerplate stripped", "edit", 611, "<p>Buy <b>now</b>! Bosch GSR 12V-15</p>", "&nbsp;Free shipping&nbsp;"),
-            step("empty", "Empty, cut off or refused answers", "remove", 31, "I'm sorry, but I can't help with", ""),
+            step("html", "HTML and boilerplate stripped", "edit", 611, "Buy now! Bosch GSR 12V-15", "Free shipping"),
+            step("gibberish", "Gibberish", "quarantine", 31, "asdkj qwe lkj", "", threshold=0.6,
+                 what_if=tuple(rows.WhatIf(threshold=at, rows=n) for at, n in ((0.4, 52), (0.5, 38), (0.6, 31), (0.8, 12))),
+                 borderline=(rows.RowExample(row="offer-00412", text="GSR12V15FC 06019F6001 L-BOXX", note="score 0.59"),),
+                 precision=rows.Precision(confirmed=17, judged=20, low=0.64, high=0.948)),
             step("exact_duplicate", "Exact duplicates", "merge", 62, "Nike Air Zoom Pegasus 40 Herren Laufschuh 44.5", "LEGO 42141 McLaren F1"),
             step("near_duplicate", "Near-duplicates with the same label", "merge", 38, "LEGO Technic 42141 McLaren Formula 1 (1432 pcs)"),
-            step("conflict", "Same input, different labels", "quarantine", 17, "Kabel USB-C 2 m schwarz"),
+            step("label_conflict", "Same input, different labels", "quarantine", 17, "Kabel USB-C 2 m schwarz"),
             step("outside", "Label outside the label set, or no product at all", "remove", 8, "asdf test please ignore"),
         ),
+        reviews=(
+            rows.Review(rule="label_error", title="Label likely wrong", count=96, reason="Other models say another label.",
+                        examples=(rows.RowExample(row="offer-00077", text="Cavo jack 3,5 mm", note="score 0.98; suggested: Audio"),)),
+        ),
+        families=families(), distributions=(spread("Length in words", 0.021), spread("Branch of the label", 0.31)),
+        map=plane(),
     )  # fmt: skip
+
+
+def families() -> rows.Families:
+    """Return 41 families."""
+    members = tuple(rows.RowExample(row=f"offer-{i:05d}", text=f"LEGO Technic 42141, part {i}") for i in (3, 9, 12))
+    return rows.Families(count=41, rows=97, largest=6, sizes=(("2", 33), ("3", 5), ("4–5", 2), ("6–10", 1)),
+                         examples=(rows.Family(rows=6, home="train", members=members),), conflicts_aside=17, conflicts_open=4)  # fmt: skip
+
+
+def spread(title: str, psi: float) -> rows.Distribution:
+    """Return a property of five bins, the holdout the one that differs."""
+    shares = (0.1, 0.2, 0.4, 0.25, 0.05)
+
+    def group(name: str, count: int, index: float | None) -> rows.Group:
+        facts: dict[str, Any] = {} if index is None else {"psi": index, "weighted_psi": index, "chance": 0.02}
+        reading = "different" if index and index > 0.25 else "same"
+        return rows.Group(title=name, rows=count, shares=shares, weighted=shares, **facts,
+                          reading=None if index is None else reading)  # fmt: skip
+
+    groups = (("came in", 4180, None), ("used", 4021, 0.001), ("train", 3205, 0.002), ("validation", 404, 0.01), ("holdout", 412, psi))
+    return rows.Distribution(title=title, bins=("1–3", "4–7", "8–15", "16–31", "32–63"), reads_inputs=title.startswith("Length"),
+                             groups=tuple(group(*one) for one in groups), note="Read on every row.")  # fmt: skip
+
+
+def plane() -> rows.EmbeddingMap:
+    """Return 400 points on a spiral."""
+    turns = [(math.sqrt(i / 400), 2.4 * i) for i in range(400)]
+    kinds: list[rows.Kind] = ["set aside" if i % 40 == 7 else "holdout" if i % 10 == 3 else "validation" if i % 10 == 5 else "train"
+                              for i in range(400)]  # fmt: skip
+    return rows.EmbeddingMap(rows=tuple(f"offer-{i:05d}" for i in range(400)), kinds=tuple(kinds), of=4180,
+                             x=tuple(0.5 + 0.5 * far * math.cos(turn) for far, turn in turns),
+                             y=tuple(0.5 + 0.5 * far * math.sin(turn) for far, turn in turns))  # fmt: skip
 
 
 def errors() -> r.Errors:
@@ -277,7 +320,7 @@ def flat() -> ReportData:
             r.CandidateResult(name="linear", title="Linear model", role="tuned", split="holdout", chosen=True, rung=1,
                               accuracy=share(0.912, 171), tuning_s=3.4, rows_per_s=5200.0),
         ),
-        curation=r.Curation(rows_in=1700, rows_kept=1700, splits={"train": 1360, "validation": 169, "holdout": 171}),
+        curation=rows.Curation(rows_in=1700, rows_kept=1700, splits={"train": 1360, "validation": 169, "holdout": 171}),
     )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from datetime import UTC, date, datetime
 
 import yaml
 
-from offramp.curate.card import CardFacts, FileFact, croissant, croissant_text, readme
+from offramp.curate.card import CardFacts, FileFact, croissant, croissant_text, missing, readme
 from offramp.curate.provenance import Origin
 from offramp.types import Dataset, MadeBy, Task
 
@@ -153,3 +153,35 @@ def test_croissant_has_the_rai_fields_and_the_files() -> None:
 def test_the_json_is_the_same_for_the_same_record() -> None:
     assert json.loads(croissant_text(DATA, FACTS)) == croissant(DATA, FACTS)
     assert croissant_text(DATA, FACTS) == croissant_text(DATA, FACTS)
+
+
+def test_a_croissant_description_lacks_what_nobody_said_and_says_so() -> None:
+    assert missing(croissant(DATA, FACTS)) == ("url", "creator")
+
+    told = FACTS.model_copy(update={"url": "https://data.example", "publisher": "A shop"})
+    assert missing(croissant(DATA, told)) == ()
+
+    bare = DATA.model_copy(update={"details": {}})
+    assert missing(croissant(bare)) == ("license", "url", "creator", "distribution")
+
+
+def test_a_file_without_its_hash_is_missed() -> None:
+    hashless = FACTS.model_copy(update={"files": (FileFact(name="a.parquet", sha256="", size_bytes=1),)})
+
+    assert "a.parquet: sha256" in missing(croissant(DATA, hashless))
+
+
+def test_only_names_of_the_vocabulary_are_used() -> None:
+    # Source: docs/croissant_rai.ttl of mlcommons/croissant, commit 4a5aacb.
+    rai = (
+        "dataCollection dataCollectionType dataCollectionMissingData dataCollectionRawData dataCollectionTimeframe "
+        "dataPreprocessingProtocol dataImputationProtocol dataManipulationProtocol dataReleaseMaintenancePlan "
+        "personalSensitiveInformation dataAnnotationProtocol dataAnnotationPlatform dataAnnotationAnalysis "
+        "annotationsPerItem annotatorDemographics machineAnnotationTools dataSocialImpact dataBiases dataLimitations "
+        "dataUseCases"
+    )
+
+    used = {name.removeprefix("rai:") for name in croissant(DATA, FACTS) if name.startswith("rai:")}
+
+    assert len(used) > 5
+    assert used <= set(rai.split())

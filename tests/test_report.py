@@ -8,7 +8,8 @@ from xml.etree import ElementTree
 import pytest
 from pydantic import BaseModel, ValidationError
 
-from offramp.report import ReportData, charts, charts_cost, charts_data, render, svg, text
+from offramp.report import ReportData, charts, charts_cost, charts_data, charts_map, render, svg, text
+from offramp.report import curation as rows
 from offramp.report import data as r
 from offramp.report.lanes import bare, fit_named, named
 from offramp.types import VerdictBody
@@ -223,7 +224,7 @@ def test_every_list_may_be_empty():
             "coverage": r.Coverage(points=()),
             "errors": r.Errors(branches=r.BranchMatrix(labels=(), counts=())),
             "cost": r.Cost(options=()),
-            "curation": r.Curation(rows_in=0, rows_kept=0),
+            "curation": rows.Curation(rows_in=0, rows_kept=0),
             "reproduce": r.Reproduce(),
             "candidates": (r.CandidateResult(name="a", title="A", role="tuned"),),
         }
@@ -255,6 +256,62 @@ def test_the_account_of_rows_reconciles_or_says_so(page):
     words = Page(render(rich().model_copy(update={"curation": broken}))).words
 
     assert "does not add up: −21 rows unexplained" in words
+
+
+def test_a_rule_says_how_right_it_was_and_what_it_spared(page):
+    words = Page(page).words
+
+    assert "Gibberish: 31 set aside, right on 85 % [64, 95] of judged rows" in words
+    assert "Kept, just below the threshold: offer-00412" in words
+    assert "Rows touched52383112" in words
+    assert words.count("Not judged by people yet.") == 6
+
+
+def test_what_waits_for_people_comes_with_the_command_that_opens_it(page):
+    assert "Look at them with offramp check --rule label_error." in Page(page).words
+
+
+def test_the_page_says_where_the_rows_used_differ_from_those_that_came_in(page):
+    assert "Not everywhere. Different: Branch of the label (holdout)." in Page(page).words
+
+    same = rich().curation.model_copy(update={"distributions": rich().curation.distributions[:1]})
+    words = Page(render(rich().model_copy(update={"curation": same}))).words
+    assert "Yes: no part of them differs" in words
+
+
+def test_every_bin_of_every_group_is_drawn_on_one_scale():
+    drawn = str(charts_data.small_multiples(rich().curation.distributions[0], width=820, id_="x"))
+
+    assert drawn.count("<rect") == 5 * 5
+    assert drawn.count('class="bar"') == 5
+    assert "1–3: came in 10.0\N{NO-BREAK SPACE}%" in drawn
+
+
+def test_the_map_names_rows_only_by_id_and_marks_what_was_set_aside(page):
+    found = rich().curation.map
+    drawn = str(charts_map.embedding_map(found, id_="x"))
+
+    assert re.findall(r"<title[^>]*>(?!Map|offer-)", drawn) == []
+    assert drawn.count("<path") == 10 + 1  # one in the legend
+    assert "400 of 4,180 rows" in Page(page).words
+
+
+def test_a_map_is_cut_to_what_a_page_can_hold():
+    many = 5_000
+    found = rows.EmbeddingMap(rows=("r",) * many, x=(0.5,) * many, y=(0.5,) * many, kinds=("train",) * many)
+
+    assert len(str(charts_map.embedding_map(found, id_="x"))) < 250_000
+
+
+def test_the_account_without_texts_keeps_every_count():
+    whole = rich().curation
+    bare = whole.without_texts()
+
+    assert [one.count for one in bare.steps] == [one.count for one in whole.steps]
+    assert [one.title for one in bare.distributions] == ["Branch of the label"]
+    written = bare.model_dump_json()
+    assert "LEGO" not in written and "Kabel" not in written and "Cavo" not in written
+    Page(render(rich().model_copy(update={"curation": bare})))
 
 
 def test_small_branches_are_added_up_and_no_row_is_lost():

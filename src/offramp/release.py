@@ -44,8 +44,12 @@ def permit(roster: "Roster", data: Dataset, use: Use) -> tuple[str, ...]:
     return provenance.notes(provenance.check(table, use, policy), use)
 
 
-def export_dataset(roster: "Roster", data: Dataset, folder: Path) -> list[str]:
+def export_dataset(
+    roster: "Roster", data: Dataset, folder: Path, *, facts: card.CardFacts | None = None
+) -> list[str]:
     """Write the curated rows as a Hugging Face dataset folder with README and `croissant.json`; return file names.
+
+    `facts` is what the card says beyond files, columns and who wrote the answers.
 
     Raises:
         DataError: the policy blocks rows.
@@ -64,11 +68,12 @@ def export_dataset(roster: "Roster", data: Dataset, folder: Path) -> list[str]:
             if part.num_rows:
                 pq.write_table(part, making / f"{split}.parquet", compression="zstd")
                 files.append(_fact(making / f"{split}.parquet", split))
-        facts = card.CardFacts(
-            title=roster.settings.name,
-            files=tuple(files),
-            columns={field.name: str(field.type) for field in rows.schema},
-            origins=provenance.origins(origins(roster, data)),
+        facts = (facts or card.CardFacts(title=roster.settings.name)).model_copy(
+            update={
+                "files": tuple(files),
+                "columns": {field.name: str(field.type) for field in rows.schema},
+                "origins": provenance.origins(origins(roster, data)),
+            }
         )
         write_text(card.readme(data, facts), making / "README.md")
         write_text(card.croissant_text(data, facts), making / "croissant.json")

@@ -155,6 +155,7 @@ class Workspace:
     def curate(self, raw: Dataset | None = None) -> Dataset:
         """Clean and split a raw dataset; every decision is a line in its `ledger.parquet`."""
         from offramp.curate import curate
+        from offramp.curate.map import embedding_map
 
         raw = raw or self.ingest()
         config = {
@@ -178,6 +179,8 @@ class Workspace:
                 write_table(done.ledger, folder / "ledger.parquet")
                 write_table(done.findings, folder / "findings.parquet")
                 write_table(done.splits, folder / "splits.parquet")
+                points = embedding_map(rows, done.ledger, self.roster.embedder, seed=self.settings.seed)
+                write_table(points, folder / "map.parquet")
                 view = views.view(rows, done.ledger, done.splits)
                 self.store.add(
                     Dataset(

@@ -52,10 +52,17 @@ def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> No
 
 
 def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, json: bool) -> None:
+    from json import loads as json_of
+
     from offramp import release
+    from offramp.curate.card import missing
+    from offramp.evidence.card import FILE, facts_of, given
 
     notes = release.permit(workspace.roster, data, "export")
-    files = release.export_dataset(workspace.roster, data, folder)
+    facts = facts_of(workspace.roster, data, said=given(workspace.path))
+    files = release.export_dataset(workspace.roster, data, folder, facts=facts)
+    lacks = missing(json_of((folder / "croissant.json").read_text(encoding="utf-8")))
+    notes = (*notes, *(f"the card does not say: {name}; write it into {FILE}" for name in lacks))
     if json:
         return tables.as_json({"folder": str(folder), "files": files, "notes": notes})
     print(f"{data.rows} rows written into {folder}: {', '.join(files)}")

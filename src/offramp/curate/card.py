@@ -43,6 +43,18 @@ _TERMS = (
     "separator source subField transform"
 )
 """Names of the Croissant vocabulary that the context maps. Source: http://mlcommons.org/croissant/1.0."""
+REQUIRED = (
+    *("@context", "@type", "conformsTo", "description", "license", "name", "url", "creator", "datePublished"),
+    "distribution",
+)
+"""Properties that every Croissant dataset must have. Source: docs/croissant-spec.md of mlcommons/croissant (version
+1.0, commit 02ddc5b), sections "Required" and "Modified and Added Properties"."""
+REQUIRED_WITHIN: Mapping[str, tuple[str, ...]] = {
+    "cr:FileObject": ("@id", "name", "contentUrl", "encodingFormat", "sha256"),
+    "cr:RecordSet": ("@id", "name", "field"),
+    "cr:Field": ("@id", "name", "dataType", "source"),
+}
+"""What their parts must have: the checks of the reference reader, python/mlcroissant of the same repository."""
 
 
 class FileFact(Frozen):
@@ -56,8 +68,8 @@ class FileFact(Frozen):
     """Its size."""
     split: str = ""
     """`train`, `validation`, `holdout`, or "" for all rows."""
-    encoding: str = "application/vnd.apache.parquet"
-    """Media type."""
+    encoding: str = "application/x-parquet"
+    """Media type; this one is the only name for Parquet that the reference reader (mlcroissant 1.1.1) loads."""
 
 
 class CardFacts(Frozen):
@@ -148,6 +160,16 @@ def croissant(data: Dataset, facts: CardFacts | None = None) -> dict[str, Any]:
 def croissant_text(data: Dataset, facts: CardFacts | None = None) -> str:
     """Return `croissant` as the text of a `croissant.json`."""
     return json.dumps(croissant(data, facts), indent=2, ensure_ascii=False) + "\n"
+
+
+def missing(found: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return what a Croissant description lacks, as paths; empty when it is complete."""
+    lacks = [name for name in REQUIRED if not found.get(name)]
+    parts = [(item["@id"], item) for key in ("distribution", "recordSet") for item in found.get(key, ())]
+    parts += [(field["@id"], field) for item in found.get("recordSet", ()) for field in item["field"]]
+    for name, part in parts:
+        lacks += [f"{name}: {key}" for key in REQUIRED_WITHIN[part["@type"]] if not part.get(key)]
+    return tuple(lacks)
 
 
 def _title(data: Dataset, facts: CardFacts) -> str:

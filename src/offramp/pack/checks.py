@@ -20,6 +20,7 @@ import pyarrow.compute as pc
 from offramp import __version__, claims, views
 from offramp import rows as _rows
 from offramp.evidence import collect
+from offramp.evidence.card import pack_cards
 from offramp.metrics import EMBEDDED
 from offramp.pack.cost import checked_option, recomputed_table
 from offramp.pack.private import report_without_texts
@@ -123,6 +124,9 @@ def contents(pack: Pack) -> Iterator[Check]:
         wrong.append("offramp.toml is not what settings.json says")
     if pack.files.get("README.txt") != readme(pack.writer, texts=pack.texts) and pack.writer == __version__:
         wrong.append("README.txt is another text")
+    cards = pack_cards(ws.roster, pack.data, pack.files.get("rows.parquet", b""), texts=pack.texts)
+    if pack.writer == __version__:
+        wrong += [f"{name} is another text" for name, text in cards.items() if pack.files.get(name) != text]
     wrong += differences(
         pack.json("prompts.json"), json.loads(json.dumps(prompts_of(pack.data, records))), "prompts"
     )
@@ -246,7 +250,7 @@ def _certificate(data: Dataset, view: pa.Table) -> list[str]:
         "unseen_labels": unseen,
         "holdout_sha256": views.ids_hash(view.filter(pc.equal(view.column("split"), "holdout"))),
     }
-    return [f"certificate: {text}" for text in differences({n: said[n] for n in again}, again)]
+    return [f"certificate: {text}" for text in differences({n: said.get(n) for n in again}, again)]
 
 
 def answers(pack: Pack) -> Iterator[Check]:

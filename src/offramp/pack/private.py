@@ -26,8 +26,7 @@ def report_without_texts(report: ReportData) -> ReportData:
     """Return the report without examples of rows."""
     changes: dict[str, Any] = {}
     if report.curation is not None:
-        steps = tuple(step.model_copy(update={"examples": ()}) for step in report.curation.steps)
-        changes["curation"] = report.curation.model_copy(update={"steps": steps})
+        changes["curation"] = report.curation.without_texts()
     if report.errors is not None:
         pairs = tuple(one.model_copy(update={"examples": ()}) for one in report.errors.confusions)
         changes["errors"] = report.errors.model_copy(update={"confusions": pairs})
@@ -61,6 +60,7 @@ def _table(name: str, content: bytes) -> bytes:
         ("dataset", "ledger.parquet"): _ledger,
         ("dataset", "findings.parquet"): _findings,
         ("dataset", "splits.parquet"): lambda table: table,
+        ("dataset", "map.parquet"): lambda table: table,
         ("dataset", "rejects.parquet"): _rejects,
         ("evalrun", "answers.parquet"): lambda table: table,
     }

@@ -130,7 +130,7 @@ class KeptRoster(Roster):
         """Return row scores, kept ones for metrics that embed."""
         if metric not in EMBEDDED:
             return super().scores(run, metric)
-        kept = table(f"scores/{run.id}.parquet", (self._path / SCORES / f"{run.id}.parquet").read_bytes())
+        kept = table(f"scores/{run.id}.parquet", (self.path / SCORES / f"{run.id}.parquet").read_bytes())
         if metric not in kept.column_names:
             raise DataError(f"scores of {metric!r} were asked for; the pack holds {kept.column_names!r}")
         return kept.column(metric).to_numpy(zero_copy_only=False).astype(np.float64)

@@ -24,6 +24,7 @@ from offramp import __version__, views
 from offramp import rows as _rows
 from offramp.errors import DataError, StoreError, boundary
 from offramp.evidence import collect
+from offramp.evidence.card import pack_cards
 from offramp.pack import container
 from offramp.pack.manifest import FORMAT, Manifest
 from offramp.pack.private import without_texts
@@ -53,6 +54,7 @@ records/         what was made, by whom, from what: datasets, candidates, fits, 
 files/           {what} and every answer, with confidence and error
 scores/          the score of every row, per evaluation and metric; summaries.json their means
 rows.parquet     split, target, cluster, slice and SHA-256 of every row
+card.md          data card of the curated rows, croissant.json for machines
 holdout.json     each use of the holdout for a claim
 settings.json    all settings, offramp.toml as it stands in a workspace; prompts.json what models were told
 labels.jsonl     what people labelled in the workspace
@@ -100,6 +102,8 @@ FIXED = (
         "rows.parquet",
         "names.json",
         "holdout.json",
+        "card.md",
+        "croissant.json",
     ),
     *("settings.json", "offramp.toml", "prompts.json", "prices.json", "environment.json"),
 )
@@ -117,6 +121,7 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
         shown, records, files = without_texts(shown, records, files)
     # The page is of its records, not of the moment it was packed in.
     shown = shown.model_copy(update={"generated_at": max(record.created_at for record in records.values())})
+    table = parquet(rows_of(ws, data, hashes=True))
     files |= {f"records/{record_id}.json": _json(_plain(record)) for record_id, record in records.items()}
     for run in runs:
         files[f"scores/{run.id}.parquet"] = parquet(scores_of(ws, run))
@@ -125,7 +130,8 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
         "report.html": render(shown).encode(),
         "report.json": _json(_plain(shown)),
         "summaries.json": _json({run.id: ws.roster.summary(run) for run in runs if run.rows}),
-        "rows.parquet": parquet(rows_of(ws, data, hashes=True)),
+        "rows.parquet": table,
+        **pack_cards(ws.roster, records[data.id], table, texts=texts),
         "names.json": _json(names_of(ws)),
         "holdout.json": _json(_holdout(ws, data)),
         "settings.json": _json(_plain(ws.settings)),

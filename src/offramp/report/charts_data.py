@@ -1,13 +1,14 @@
-"""Pictures of data: where the rows went (a waterfall that must reconcile) and confusion between branches."""
+"""Pictures of data: where the rows went (a waterfall that must reconcile), before and after, confusion of branches."""
 
 import math
 
 from markupsafe import Markup
 
 from offramp.report import svg
-from offramp.report.data import BranchMatrix, Curation, CurationStep
+from offramp.report.curation import Curation, CurationStep, Distribution
+from offramp.report.data import BranchMatrix
 from offramp.report.lanes import Lanes
-from offramp.report.text import NOTHING, clean, fit, number, percent
+from offramp.report.text import NOTHING, clean, fit, number, percent, short
 
 MOST_BRANCHES = 14
 """Branches drawn; smaller ones are added up as "all other"."""
@@ -87,6 +88,39 @@ def _cut(x: float, y: float) -> Markup:
 
 def _bar(x: svg.Scale, low: float, high: float, y: float, kind: str) -> Markup:
     return svg.rect(x(low), y - 7, max(x(high) - x(low), 2.0), 14, class_=f"bar {kind}")
+
+
+def small_multiples(found: Distribution, *, width: int, id_: str) -> Markup:
+    """Draw the share of each bin, one panel per group on one scale; ticks repeat what the first panel shows."""
+    narrow, count = width < 500, len(found.groups)
+    left, gap, step, top = (92.0, 8.0, 20, 40.0) if narrow else (196.0, 18.0, 20, 40.0)
+    panel = (width - left - gap * (count - 1)) / count
+    most = max((share for group in found.groups for share in group.shares), default=0) or 1.0
+    body = [
+        svg.label(left - 8, top + i * step + 14, fit(name, left - 12), "t small", text_anchor="end")
+        for i, name in enumerate(found.bins)
+    ]
+    for j, group in enumerate(found.groups):
+        start = left + j * (panel + gap)
+        x = svg.linear(0, most, start, start + panel)
+        title = fit(group.title, panel + gap, 12 if narrow else 13)
+        body.append(svg.label(start, 14, title, "t small" if narrow else "t strong"))
+        body.append(svg.label(start, 30, short(group.rows), "t axis"))
+        body.append(svg.line(start, top, start, top + step * len(found.bins)))
+        for i, share in enumerate(group.shares):
+            y = top + i * step + 10
+            kind = "bar tuned" if j else "bar"
+            body.append(svg.rect(start, y - 6, max(x(share) - start, 1.0 if share else 0.0), 12, class_=kind))
+            if j:
+                first = x(found.groups[0].shares[i])
+                body.append(svg.line(first, y - 8, first, y + 8, class_="w incumbent"))
+    said = "; ".join(
+        f"{clean(name, 40)}: "
+        + ", ".join(f"{clean(group.title, 20)} {percent(group.shares[i])}" for group in found.groups)
+        for i, name in enumerate(found.bins)
+    )
+    title = f"{clean(found.title, 80)}, before and after"
+    return svg.picture(body, box=(width, top + step * len(found.bins) + 4), id_=id_, title=title, about=said)
 
 
 def fold(matrix: BranchMatrix, most: int = MOST_BRANCHES) -> BranchMatrix:

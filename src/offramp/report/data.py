@@ -12,12 +12,12 @@ from typing import Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from offramp.report.curation import Curation
 from offramp.stats.likert import Likert
 from offramp.types import Frozen, VerdictBody
 
 Role = Literal["incumbent", "human", "untuned", "tuned"]
 Split = Literal["train", "validation", "holdout"]
-Action = Literal["keep", "remove", "merge", "edit", "quarantine", "synthetic"]
 Basis = Literal["measured", "list price", "published", "given", "estimated"]
 
 
@@ -306,47 +306,6 @@ class Cost(Frozen):
     """Crossings to mark."""
     notes: tuple[str, ...] = ()
     """Assumptions, in sentences."""
-
-
-class RowExample(Frozen):
-    """A row that a rule touched."""
-
-    row: str = ""
-    """Id or line number of the row."""
-    text: str
-    """The input, or the part that matters."""
-    note: str = ""
-    """Evidence: nearest duplicate, old and new value, …"""
-
-
-class CurationStep(Frozen):
-    """One rule and what it did."""
-
-    rule: str
-    """Name of the rule."""
-    title: str = ""
-    """What it looks for, for people; the rule's name when empty."""
-    action: Action
-    """What was done to the rows."""
-    count: int
-    """Rows touched."""
-    reason: str = ""
-    """Why this is done."""
-    examples: tuple[RowExample, ...] = ()
-    """Three to five rows."""
-
-
-class Curation(Frozen):
-    """From the rows that came in to the rows that are used; must reconcile to the row."""
-
-    rows_in: int
-    """Rows that came in."""
-    rows_kept: int
-    """Rows that are used."""
-    steps: tuple[CurationStep, ...] = ()
-    """Rules in the order they ran; each row is counted by at most one step that takes it out."""
-    splits: Mapping[str, int] = Field(default_factory=dict)
-    """Rows used, by split."""
 
 
 class Check(Frozen):

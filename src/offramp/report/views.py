@@ -10,7 +10,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from offramp.report import charts, charts_cost, charts_data, charts_likert
+from offramp.report import charts, charts_cost, charts_data, charts_likert, charts_map
+from offramp.report.curation import Curation
 from offramp.report.data import (
     CandidateResult,
     Confusion,
@@ -31,7 +32,11 @@ _AGREEMENT = (
 MOST_ROWS = 60
 """Rows shown of any table."""
 MOST_EXAMPLES = 5
-"""Examples shown of any rule or confusion."""
+"""Examples shown of any confusion, family or rule that asks for people."""
+MOST_TOUCHED = 20
+"""Rows shown that a rule touched, and as many that it spared."""
+MOST_DISTRIBUTIONS = 12
+"""Properties drawn before and after."""
 MOST_LEVELS = 6
 """Taxonomy levels shown, from the top."""
 MOST_SCORES = 12
@@ -87,6 +92,9 @@ def build(data: ReportData) -> View:
         "most_rows": MOST_ROWS,
         "most_scores": MOST_SCORES,
         "most_examples": MOST_EXAMPLES,
+        "most_touched": MOST_TOUCHED,
+        "distributions": data.curation.distributions[:MOST_DISTRIBUTIONS] if data.curation else (),
+        "shifts": _shifts(data.curation) if data.curation else (),
         "money": _money(data),
         "unexplained": charts_data.unexplained(data.curation) if data.curation else 0,
         "actions": charts_data.ACTION_WORDS,
@@ -227,8 +235,27 @@ def _pictures(data: ReportData, featured: Sequence[CandidateResult]) -> dict[str
     if data.cost and charts_cost.drawable(data.cost):
         made["break_even"] = _both(charts_cost.break_even, data.cost, id_="c-even")
     if data.curation:
-        made["waterfall"] = _both(charts_data.waterfall, data.curation, id_="c-rows")
+        made |= _row_pictures(data.curation)
     return made | _score_pictures(data)
+
+
+def _row_pictures(found: Curation) -> dict[str, Markup]:
+    made = {"waterfall": _both(charts_data.waterfall, found, id_="c-rows")}
+    for i, one in enumerate(found.distributions[:MOST_DISTRIBUTIONS]):
+        made[f"spread{i}"] = _both(charts_data.small_multiples, one, id_=f"c-spread{i}")
+    if found.map and found.map.rows:
+        made["map"] = charts_map.embedding_map(found.map, id_="c-map")
+    return made
+
+
+def _shifts(found: Curation) -> tuple[str, ...]:
+    """Name what is not spread as in the rows that came in: property and part of the rows."""
+    return tuple(
+        f"{clean(one.title, 60)} ({clean(group.title, 20)})"
+        for one in found.distributions[:MOST_DISTRIBUTIONS]
+        for group in one.groups
+        if group.reading == "different"
+    )
 
 
 def _score_pictures(data: ReportData) -> dict[str, Markup]:

@@ -1,0 +1,38 @@
+"""Names and reasons of curation rules, for people; a rule that is missing here shows its own name."""
+
+RULES = {
+    "clean": (
+        "HTML and boilerplate",
+        "Markup and shop-wide sentences carry nothing; serving cleans the same way.",
+    ),
+    "empty_input": ("Nothing to read", "A row without input cannot be answered by anyone."),
+    "label_form": ("Labels in one form", "Case, spaces and separators differ; the label meant is the same."),
+    "empty_answer": ("Empty label", "There is nothing to learn from it."),
+    "truncated_answer": ("Label cut off", "The answer ended before the label did."),
+    "refused_answer": ("Refusal instead of a label", "It answers another question."),
+    "label_typo": ("Misspelled label", "Seen once, and one keystroke from a common label."),
+    "unknown_label": ("Label outside the label set", "Set aside to be looked at, not deleted."),
+    "leak": (
+        "Repeats a row of the test data",
+        "A model that has seen a test row would look better than it is.",
+    ),
+    "exact_duplicate": ("Exact duplicates", "Kept once, with a weight for how often it came."),
+    "label_conflict": (
+        "Same input, different labels",
+        "Set aside to be looked at: at least one label is wrong.",
+    ),
+    "near_duplicate": ("Near duplicates", "Kept once, with a weight; the family stays in one split."),
+    "off_task": ("Off task", "Far from every other row, and no neighbour shares its label."),
+    "lexical_conflict": ("Nearly the same input, different labels", "One of the labels is likely wrong."),
+    "label_error": (
+        "Label likely wrong",
+        "Models that never saw the row, and its neighbours, say another label.",
+    ),
+    "echoed_prompt": ("Answer repeats the prompt", "There is nothing to learn from it."),
+    "foreign_language": ("Not in a language of the data", "Few rows are: too few to learn from."),
+    "cut_answer": ("Answer cut off", "It ended before it was finished."),
+    "refusal": ("Refusal instead of an answer", "It would teach to refuse."),
+    "damaged_encoding": ("Damaged characters", "The text was decoded with the wrong character set."),
+    "gibberish": ("Gibberish", "Letters without words."),
+}
+"""Curation rules for people: title and reason."""
