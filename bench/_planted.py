@@ -134,6 +134,12 @@ def _truncated(row: Row, draw: np.random.Generator) -> Row:
     return {"target": text[: max(1, int(len(text) * draw.uniform(0.3, 0.95)))]}
 
 
+def _truncated_at_word(row: Row, draw: np.random.Generator) -> Row:
+    text = _truncated(row, draw)["target"]
+    end = text.rfind(" ")
+    return {"target": text[:end].rstrip() if end > 0 else text}
+
+
 def _refusal(row: Row, draw: np.random.Generator) -> Row:
     return {"target": REFUSALS[draw.integers(len(REFUSALS))]}
 
@@ -144,6 +150,7 @@ DEFECTS: dict[str, Callable[[Row, np.random.Generator], Row]] = {
     "empty": _empty,
     "schema": _schema,
     "truncated": _truncated,
+    "truncated_at_word": _truncated_at_word,
     "refusal": _refusal,
 }
 """How each defect changes a row."""

@@ -12,7 +12,16 @@ import pyarrow as pa
 import pytest
 
 from offramp import rows as row_tables
-from offramp.curate import RULES, Curated, CurateSettings, Thresholds, apply, clean_text, curate, drop
+from offramp.curate import (
+    RULES,
+    Curated,
+    CurateSettings,
+    Encoders,
+    apply,
+    clean_text,
+    curate,
+    drop,
+)
 from offramp.curate.lexical import LexicalThresholds
 from offramp.errors import ConfigError, DataError
 from offramp.types import Task
@@ -62,7 +71,7 @@ def _run(
     rows: pa.Table, *, labels: tuple[str, ...] = (), incumbent: bool = False, **settings: Any
 ) -> Curated:
     task = Task(name="t", inputs=("text",), target="label", labels=labels, target_is_incumbent=incumbent)
-    return curate(rows, task=task, settings=CurateSettings(**settings), embedder=Hashed())
+    return curate(rows, task=task, settings=CurateSettings(**settings), encoders=Encoders(Hashed()))
 
 
 def _decisions(found: Curated, rule: str) -> dict[str, dict[str, Any]]:
@@ -373,11 +382,12 @@ def test_strange_rows_are_set_aside_but_never_from_the_holdout() -> None:
     topics = ("alpha", "betas", "gammo", "delto")
     texts = [f"{w} {w}s {w}x {' '.join(draw.sample(WORDS, 2))}" for w in topics for _ in range(100)]
     labels = [f"label {i // 100}" for i in range(400)]
+    texts += [f"epsil epsils {' '.join(draw.sample(WORDS, 2))}" for _ in range(12)]
     texts += [f"qx{i} zz{i} yy{i} ww{i}" for i in range(4)]
-    rows = _table(texts, [*labels, "odd", "odder", "oddest", "queer"])
+    rows = _table(texts, [*labels, *["label 4"] * 16])
 
     free = _run(rows, validation_ratio=0, holdout_ratio=0)
-    pinned = _run(rows.append_column("split", pa.array(["train"] * 400 + ["holdout"] * 4)))
+    pinned = _run(rows.append_column("split", pa.array(["train"] * 412 + ["holdout"] * 4)))
 
     assert sorted(_decisions(free, "off_task")) == sorted(rows["id"].to_pylist()[-4:])
     assert _decisions(pinned, "off_task") == {}
@@ -475,8 +485,7 @@ def test_thresholds_can_be_set() -> None:
     long = " ".join(_texts(4, seed=5))
     rows = _with(_clean_rows(), [long, f"please {long}"], ["label a", "label a"])
 
-    strict = {"near": Thresholds(merge_likeness=1.0), "lexical": LexicalThresholds(merge_ratio=1.0)}
-    assert _run(rows, **strict).counts["merged"] == 0
+    assert _run(rows, lexical=LexicalThresholds(merge_ratio=1.0)).counts["merged"] == 0
 
 
 def test_the_details_of_a_run_are_json() -> None:
@@ -504,3 +513,13 @@ def test_times_are_read_as_iso_text_seconds_and_milliseconds() -> None:
     table = pa.table({"time": ["2026-01-01T00:00:00Z", "1767225600", "1767225600000", "soon", None, "nan"]})
 
     assert row_tables.times(table) == [1767225600.0, 1767225600.0, 1767225600.0, None, None, None]
+
+
+def test_mojibake_in_inputs_is_mended_where_serving_mends_it_too() -> None:
+    broken = "le cafÃ© est fermÃ©"
+    rows = _with(_clean_rows(), [broken], ["label a"])
+
+    found = _run(rows)
+
+    assert clean_text(broken) == "le café est fermé"
+    assert [line["after"] for line in _decisions(found, "clean").values()] == ["le café est fermé"]

@@ -1,11 +1,25 @@
 """Pruning: what goes, when it stops, what it saves, and the same rule on live requests."""
 
+import json
 from decimal import Decimal
+from typing import Any
 
+import pyarrow as pa
 import pytest
 
-from offramp.curate.prompts.prune import PruneRule, PruneSettings, candidates, matches, prune, pruned
+from fake_endpoint import served
+from offramp.curate.prompts.prune import (
+    PruneRule,
+    PruneSettings,
+    candidates,
+    matches,
+    prune,
+    pruned,
+    replayed,
+)
 from offramp.errors import DataError
+from offramp.models.client import Client
+from offramp.models.endpoint import Endpoint, Request
 
 PROMPT = (
     "You are a very experienced product expert. Classify the product. Answer with the label. Be friendly."
@@ -124,3 +138,46 @@ def test_a_rule_survives_json() -> None:
     rule = prune(PROMPT, accuracy, role="user").rule
 
     assert PruneRule.model_validate_json(rule.model_dump_json()) == rule
+
+
+LABELS = ("top up", "card lost")
+
+
+def logged(count: int) -> pa.Table:
+    chats = [
+        [{"role": "system", "content": PROMPT}, {"role": "user", "content": f"{LABELS[i % 2]} {i}"}]
+        for i in range(count)
+    ]
+    return pa.table(
+        {"messages": [json.dumps(chat) for chat in chats], "target": [LABELS[i % 2] for i in range(count)]}
+    )
+
+
+def test_an_endpoint_is_pruned_for_by_sending_the_rows_own_messages() -> None:
+    def say(body: dict[str, Any], _: int) -> str:
+        first, last = body["messages"][0]["content"], body["messages"][-1]["content"]
+        return f"{last.rsplit(' ', 1)[0].upper()}." if NEEDED in first else "I cannot tell"
+
+    with served(say) as fake:
+        client = Client(Endpoint(base_url=fake.base_url, model="m", retries=0))
+
+        def ask(chats: list[list[dict[str, Any]]]) -> list[str | None]:
+            return [one.text for one in client.complete([Request(messages=tuple(chat)) for chat in chats])]
+
+        found = prune(PROMPT, replayed(logged(6), PROMPT, ask=ask))
+
+    assert found.rule.after == NEEDED
+    assert (found.accuracy_before, found.accuracy_after) == (1.0, 1.0)
+    assert len(fake.asked) == 6 * (1 + len(found.steps))
+    assert [message["role"] for message in fake.asked[-1]["messages"]] == ["user"]
+
+
+def test_an_answer_that_does_not_come_is_wrong() -> None:
+    accuracy = replayed(logged(4), PROMPT, ask=lambda chats: [None, "card lost", None, "card lost"])
+
+    assert accuracy(PROMPT) == 0.5
+
+
+def test_rows_without_the_prompt_cannot_be_replayed() -> None:
+    with pytest.raises(DataError, match="found 0 among 4; give the prompt word for word"):
+        replayed(logged(4), "Another prompt.", ask=lambda _: [])

@@ -2,10 +2,13 @@
 
 import json
 import random
+from dataclasses import replace
 
 import pyarrow as pa
 import pytest
 
+from offramp.curate.finding import QUARANTINE
+from offramp.curate.prompts import findings, notes
 from offramp.curate.prompts.repeated import find, templates
 
 WORDS = "red blue shoe shirt large small new old cable phone case lamp chair desk paper sun".split()
@@ -128,3 +131,72 @@ def test_long_messages_without_common_text_are_looked_at_in_seconds() -> None:
     texts = [" ".join(f"w{random.Random(i * 7919 + k).random():.12f}" for k in range(900)) for i in range(30)]
 
     assert templates(texts) == ()
+
+
+def test_versions_of_a_prompt_are_told_apart_though_they_share_sentences() -> None:
+    first = "Tell me the topic of the note that follows, as one word.\n"
+    second = "Tell me the topic of the note that follows, as one word. Use lower case and no blanks.\n"
+    texts = [" ".join(random.Random(i).choices(WORDS, k=9)) for i in range(300)]
+    heads = [first] * 100 + [second] * 120 + [""] * 80
+
+    found = templates([head + text for head, text in zip(heads, texts, strict=True)])
+
+    assert sorted((item.spans, item.rows, item.first) for item in found) == [
+        ((first,), 100, 0),
+        ((second,), 120, 100),
+    ]
+
+
+def test_short_words_between_slots_belong_to_the_template() -> None:
+    people = ["Anna", "Ben", "Carla", "Dora", "Emil"]
+    texts = [
+        f"Dear team, {people[i % 5]} of unit {i * 37 % 400} writes on day {i % 29}:\n{product(i)}"
+        for i in range(200)
+    ]
+
+    (found,) = templates(texts)
+
+    assert found.spans[:3] == ("Dear team, ", " of unit ", " writes on day ")
+
+
+def test_how_dialogues_begin_is_no_part_of_the_prompt() -> None:
+    ask = "Name the section of the note that this visit belongs to."
+    said = [" ".join(random.Random(i).choices(WORDS, k=9)) for i in range(180)]
+    texts = [f"{ask}\n" + (f"Doctor: {text}" if i % 9 else text) for i, text in enumerate(said)]
+
+    (found,) = templates(texts)
+
+    assert (found.spans, found.ratio) == ((ask + "\n",), 1.0)
+
+
+def test_a_finding_never_takes_its_row_out() -> None:
+    (one, *_) = findings(table([(SYSTEM, product(i)) for i in range(40)]))
+
+    assert not replace(one, action=QUARANTINE).acts
+
+
+def test_a_finding_per_prompt_points_to_its_first_row() -> None:
+    rows = table([("", "hi there")] * 3 + [(SYSTEM, product(i)) for i in range(97)])
+
+    found = findings(rows)
+
+    assert [(one.row, one.rule, one.action, one.acts, one.evidence["role"]) for one in found] == [
+        ("3", "repeated_prompt", "review", False, "system"),
+        ("3", "repeated_prompt", "review", False, "user"),
+    ]
+    assert found[0].score == 0.97
+    assert (found[0].evidence["text"], found[0].evidence["rows"]) == (SYSTEM, 97)
+    assert found[1].evidence["slots"] == ["title", "text"]
+
+
+def test_notes_say_what_repeats_and_what_it_hides() -> None:
+    long = "Please follow each of these rules with great care. " * 12
+
+    said = notes(table([(SYSTEM, long + product(i)) for i in range(40)]))
+
+    assert said[0].startswith(
+        "100% of the system messages repeat 13 tokens of static text (estimated), which begins"
+    )
+    assert "of all prompt tokens are such repeated text" in said[2]
+    assert said[3].startswith("up to 677 characters at the beginning of the inputs are the same in every row")
+    assert notes(table([("", " ".join(random.Random(i).choices(WORDS, k=9))) for i in range(60)])) == ()

@@ -61,7 +61,7 @@ def ws(tmp_path):
         "verdict": {"bars": [BAR]},
     }  # fmt: skip
     made = init(tmp_path / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__["embedder"] = WordEmbedder()
+    made.roster.__dict__ |= {"embedder": WordEmbedder(), "static": None}
     yield made
     made.close()
 

@@ -47,7 +47,7 @@ def workspace(folder, *, kind, **more):
         **more,
     }  # fmt: skip
     made = init(folder / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__["embedder"] = WordEmbedder()
+    made.roster.__dict__ |= {"embedder": WordEmbedder(), "static": None}
     return made
 
 

@@ -30,5 +30,5 @@ def workspace(folder: Path, **more: Any) -> Workspace:
         **more,
     }
     made = init(folder / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__["embedder"] = WordEmbedder()
+    made.roster.__dict__ |= {"embedder": WordEmbedder(), "static": None}
     return made

@@ -28,7 +28,9 @@ from offramp.store import read_table, write_table
 from offramp.types import Candidate, Dataset, EvalRun, Frozen, Progress, Task, TrainingRun, content_id
 
 if TYPE_CHECKING:
+    from offramp.curate import Encoders
     from offramp.embed import Embedder
+    from offramp.embed.static import StaticEmbedder
 
 INCUMBENT = "incumbent"
 PROMPTED_RUNG = 3
@@ -56,6 +58,20 @@ class Roster:
         from offramp.embed import Embedder
 
         return Embedder.load(self.settings.encoder, cache=self.path / "cache")
+
+    @cached_property
+    def static(self) -> "StaticEmbedder | None":
+        """The table distilled from the embedded encoder, kept where all workspaces of this user find it."""
+        from offramp.embed.static import StaticEmbedder, shared_folder
+
+        return StaticEmbedder.load(cache=shared_folder(self.path / "cache"), progress=self.progress)
+
+    @property
+    def encoders(self) -> "Encoders":
+        """Both, for curation."""
+        from offramp.curate import Encoders
+
+        return Encoders(self.embedder, self.static)
 
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""

@@ -154,15 +154,19 @@ class Workspace:
 
     def curate(self, raw: Dataset | None = None) -> Dataset:
         """Clean and split a raw dataset; every decision is a line in its `ledger.parquet`."""
-        from offramp.curate import curate
+        from offramp.curate import Guided, curate
         from offramp.curate.map import embedding_map
+        from offramp.curate.verdicts import Journal, digest
 
         raw = raw or self.ingest()
-        config = {
+        said = Journal.of(self.path).read()
+        config: dict[str, Any] = {
             "curate": self.settings.curate.model_dump(mode="json"),
             "labels": list(self.settings.data.labels),
             "encoder": self.settings.encoder,
         }
+        # Without verdicts the id is what it was before anybody judged.
+        config |= {"verdicts": digest(said)} if digest(said) else {}
         record_id = self.records.id("dataset", "curate", (raw.id,), config)
         with self.records.making(record_id) as todo:
             if todo:
@@ -170,8 +174,8 @@ class Workspace:
                 done = curate(
                     rows,
                     task=raw.task.model_copy(update={"labels": self.settings.data.labels}),
-                    settings=self.settings.curate,
-                    embedder=self.roster.embedder,
+                    settings=Guided(**dict(self.settings.curate), verdicts=tuple(said)),
+                    encoders=self.roster.encoders,
                     seed=self.settings.seed,
                     progress=self.progress,
                 )

@@ -182,6 +182,24 @@ def review(  # noqa: PLR0913  each parameter is a flag
 
 
 @app.command()
+def check(
+    who: Annotated[str | None, typer.Option(help="Your name; default: your login.")] = None,
+    rule: Annotated[str | None, typer.Option(help="Only findings of this rule.")] = None,
+    limit: Annotated[int, typer.Option(help="Findings to judge in this session.")] = 50,
+    double: Annotated[
+        bool, typer.Option("--double", help="Also ask what others have judged, for a second opinion.")
+    ] = False,
+    folder: Folder = HERE,
+    json: Json = False,
+) -> None:
+    """Judge what curation found, the most valuable first; `offramp curate` then applies it."""
+    from offramp.cli.check import check as judge_findings
+
+    with _opened(folder, None, quiet=json) as workspace:
+        judge_findings(workspace, rule=rule, who=who, limit=limit, double=double, json=json)
+
+
+@app.command()
 def labels(
     file: Annotated[Path, typer.Argument(help="CSV, JSONL or Parquet: row id (or inputs), labeler, label.")],
     who: Annotated[str | None, typer.Option(help="Labeler of a file without a column for it.")] = None,

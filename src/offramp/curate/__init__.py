@@ -7,20 +7,40 @@ rows. Inputs are cleaned by the same pure function that serving runs.
 """
 
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
 from offramp import rows as row_tables
-from offramp.curate import answers, clean, duplicates, finding, labels, ledger, lexical, neighbours, outliers
+from offramp.curate import (
+    answers,
+    clean,
+    contamination,
+    drift,
+    duplicates,
+    finding,
+    label_errors,
+    labels,
+    ledger,
+    lexical,
+    outliers,
+    prompts,
+    quality,
+    repair,
+    semantic,
+    verdicts,
+)
 from offramp.curate.certificate import certify
 from offramp.curate.clean import clean_text
+from offramp.curate.families import Around, Encoders, around, same_text
+from offramp.curate.judged import judge_labels, judge_rows
 from offramp.curate.ledger import apply, drop
-from offramp.curate.neighbours import Embedder, Thresholds
+from offramp.curate.neighbours import Thresholds
 from offramp.curate.notes import notes
 from offramp.curate.run import Run
-from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, TaskLike
-from offramp.curate.split import Item, Placed, components, split
+from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, Guided, TaskLike
+from offramp.curate.split import Item, Placed, split
 from offramp.errors import ConfigError, DataError
 from offramp.types import Progress, silent
 
@@ -30,6 +50,8 @@ __all__ = [
     "Certificate",
     "CurateSettings",
     "Curated",
+    "Encoders",
+    "Guided",
     "Thresholds",
     "apply",
     "clean_text",
@@ -41,25 +63,29 @@ RULES = (
     answers.EMPTY_INPUT,
     clean.RULE,
     labels.FORM,
+    repair.JSON_FORM,
+    repair.CUT_TURN,
     answers.EMPTY,
     answers.TRUNCATED,
     answers.REFUSED,
     labels.TYPO,
     labels.UNKNOWN,
+    contamination.RULE,
     duplicates.LEAK,
     duplicates.EXACT,
     duplicates.CONFLICT,
+    lexical.SAME,
     lexical.CONFLICT,
-    neighbours.NEAR,
+    semantic.CONFLICT,
     outliers.RULE,
+    *quality.RULES,
+    drift.RULE,
+    prompts.RULE,
+    verdicts.RULE,
+    label_errors.RULE,
+    repair.RELABEL,
 )
 """Every rule, in the order they run; names for `CurateSettings.undo`."""
-LINK_RATIOS = (0.6, 0.75, 0.9)
-"""Stricter likenesses for families, tried in turn where a looser one ties too many rows into one."""
-LARGEST_RATIO = 0.05
-"""A family by likeness alone may hold this share of the rows,"""
-LARGEST_ROWS = 20
-"""or so many: rows made from one template are alike without being variants of each other."""
 
 
 def curate(
@@ -67,7 +93,7 @@ def curate(
     *,
     task: TaskLike,
     settings: CurateSettings | None = None,
-    embedder: Embedder,
+    encoders: Encoders,
     seed: int = 0,
     progress: Progress = silent,
 ) -> Curated:
@@ -84,19 +110,22 @@ def curate(
     _judge_labels(run, task)
     _need_labels(run)
     progress("finding duplicates", 0, 1)
+    _uncontaminated(run, progress)
     _merge_equal(run, task)
     _need_labels(run)
-    links = _lexical(run, progress)
-    vectors, placed = _near_and_split(run, links, embedder, progress)
+    links = same_text(run, progress)
+    _need_labels(run)
+    found = around(run, links, encoders, progress)
+    placed = _split(run, task, found, progress)
     written = ledger.table(run.lines)
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
     known = (tuple(sorted(task.labels)) or _label_set(run.view, splits)) if run.labelled else ()
-    certificate = certify(run.view, splits, vectors, settings, seed=seed)
+    certificate = certify(run.view, splits, _vectors(run, found), settings, seed=seed)
     if not run.labelled:
         certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
-    said = notes(run.view, certificate, counts, task=task)
+    said = (*notes(run.view, certificate, counts, task=task), *run.notes)
     return Curated(
         written, finding.table(run.findings), splits, known, boilerplate, counts, certificate, said
     )
@@ -136,6 +165,10 @@ def _clean(run: Run, progress: Progress) -> tuple[str, ...]:
 
 def _judge_labels(run: Run, task: TaskLike) -> None:
     from_incumbent = task.target_is_incumbent
+    if task.kind == "extract":
+        run.decide(repair.json_forms(run.view))
+    if task.kind == "chat" and repair.CUT_TURN in run.settings.act:
+        run.decide(repair.cut_turns(run.view, answers.cut(run.view)))
     if not run.labelled:
         run.decide(answers.find(run.view, from_incumbent=from_incumbent))
         return
@@ -159,6 +192,16 @@ def _need_labels(run: Run) -> None:
         raise DataError(f"at least two different labels were expected; all {len(left)} rows have {left[0]!r}")
 
 
+def _uncontaminated(run: Run, progress: Progress) -> None:
+    """Take out rows that repeat a text of the test sets that the user names."""
+    if not run.settings.test_sets:
+        return
+    progress("comparing with test sets", 0, 1)
+    others = {name: contamination.read_texts(Path(name)) for name in run.settings.test_sets}
+    run.note(one for one in contamination.findings(run.view, others) if one.row not in run.held)
+    progress("comparing with test sets", 1, 1)
+
+
 def _merge_equal(run: Run, task: TaskLike) -> None:
     by_row = dict(zip(row_tables.ids(run.view), duplicates.input_keys(run.view), strict=True))
 
@@ -172,44 +215,18 @@ def _merge_equal(run: Run, task: TaskLike) -> None:
         run.decide(duplicates.find_conflicts(run.view, run.weights(), keys=keys()))
 
 
-def _lexical(run: Run, progress: Progress) -> list[tuple[str, str]]:
-    """Merge rows of the same text before anything is embedded; return which rows are variants of each other."""
-    limits = run.settings.lexical
-    start, ids = run.view, row_tables.ids(run.view)
-    seen = lexical.survey([start], thresholds=limits, seed=run.seed, progress=progress)
-    run.decide(duplicates.find_near_leaks(start, seen.pairs.rows(), least=limits.merge_ratio))
-    run.decide(lexical.find(start, seen, thresholds=limits))
+def _split(run: Run, task: TaskLike, around: Around, progress: Progress) -> dict[str, Placed]:
+    """Split by families, then let detectors and people judge the rows outside the holdout."""
+    placed = _place(run, around.links)
+    held = {row for row, place in placed.items() if place.split == "holdout"}
+    run.note(one for one in around.paraphrases if one.row not in held)
+    judge_rows(run, task, around, held, progress)
+    # After the split, so that what people think of train rows changes nothing about which rows are the holdout.
+    run.heed(held)
+    families = {row: place.family for row, place in placed.items() if row not in held}
+    judge_labels(run, task, around, families, progress)
     _need_labels(run)
-    alive = set(row_tables.ids(run.view)) - run.held
-    run.note(one for one in lexical.findings(start, seen, thresholds=limits) if one.row in alive)
-    for least in (0.0, *LINK_RATIOS):
-        links = [(ids[a], ids[b]) for a, b, likeness in seen.pairs.rows() if likeness >= least]
-        sizes = Counter(components([Item(row, "") for row in ids], links).values())
-        if max(sizes.values(), default=0) <= max(LARGEST_RATIO * len(ids), LARGEST_ROWS):
-            break
-    return links
-
-
-def _near_and_split(
-    run: Run, links: list[tuple[str, str]], embedder: Embedder, progress: Progress
-) -> tuple[np.ndarray, dict[str, Placed]]:
-    """Merge near-identical rows, split by families, then judge strange rows outside the holdout."""
-    near = run.settings.near
-    progress("embedding rows", 0, run.view.num_rows)
-    vectors = np.asarray(embedder.encode(row_tables.excerpts(run.view)), np.float32)
-    progress("embedding rows", run.view.num_rows, run.view.num_rows)
-    start, ids = run.view, row_tables.ids(run.view)
-    around = neighbours.survey(row_tables.texts(start), vectors, thresholds=near, progress=progress)
-    run.decide(neighbours.find_near_leaks(start, around.pairs, near))
-    run.decide(neighbours.find_near(start, around.pairs, near, gone=set(ids) - set(row_tables.ids(run.view))))
-    _need_labels(run)
-    family = neighbours.family_pairs(around.pairs, near)
-    placed = _place(run, run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in family.rows())]))
-    run.decide(
-        outliers.find(start, around, [row in placed and placed[row].split != "holdout" for row in ids])
-    )
-    where = {row: position for position, row in enumerate(ids)}
-    return vectors[[where[row] for row in row_tables.ids(run.view)]], placed
+    return placed
 
 
 def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
@@ -232,6 +249,11 @@ def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
         seed=run.seed,
         by_time=settings.split == "time",
     )
+
+
+def _vectors(run: Run, around: Around) -> np.ndarray:
+    where = {row: position for position, row in enumerate(around.ids)}
+    return around.vectors[[where[row] for row in row_tables.ids(run.view)]]
 
 
 def _splits(run: Run, placed: dict[str, Placed]) -> pa.Table:

@@ -20,6 +20,7 @@ TRUNCATED = "truncated_answer"
 REFUSED = "refused_answer"
 CUT_REASONS = frozenset({"length", "max_tokens", "content_filter"})
 """Finish reasons that say the answer is not whole."""
+_READ_CHARS = 600
 _RARE = 2
 _COMMON = 5
 _REFUSALS = re.compile(
@@ -39,7 +40,7 @@ _REFUSALS = re.compile(
 
 def is_refusal(text: str) -> bool:
     """Tell a refusal from an answer; made for short answers, where a refusal stands at the beginning."""
-    return bool(_REFUSALS.match(text.replace("’", "'")))
+    return bool(_REFUSALS.match(text[:_READ_CHARS].replace("’", "'")))
 
 
 def find_empty_inputs(rows: pa.Table) -> list[Line]:
@@ -66,6 +67,14 @@ def find(rows: pa.Table, *, from_incumbent: bool, labels: Sequence[str] = ()) ->
         if rule:
             lines.append(Line(row, "remove", rule, evidence))
     return lines
+
+
+def cut(rows: pa.Table) -> list[str]:
+    """Return the ids of rows whose recorded answer ended at a limit."""
+    if "finish_reason" not in rows.column_names:
+        return []
+    reasons = rows.column("finish_reason").to_pylist()
+    return [row for row, reason in zip(row_tables.ids(rows), reasons, strict=True) if reason in CUT_REASONS]
 
 
 def _judge(

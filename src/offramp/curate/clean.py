@@ -1,4 +1,4 @@
-"""Strip HTML, entities and repeated boilerplate sentences from inputs, the same way in training and in serving.
+"""Strip HTML, entities and boilerplate from inputs and mend their encoding, the same way in training and in serving.
 
 `clean_text` is a pure function of the text and of the boilerplate list that was learned, so the gateway can run it on
 a live request. It changes nothing in a text without markup, entities or boilerplate, and cleaning twice is cleaning
@@ -14,6 +14,7 @@ import pyarrow as pa
 
 from offramp import rows as row_tables
 from offramp.curate.ledger import Line
+from offramp.curate.mojibake import repair
 from offramp.curate.text import normal
 
 RULE = "clean"
@@ -52,18 +53,25 @@ def clean_text(text: str, boilerplate: Iterable[str] = ()) -> str:
 
 
 def strip_markup(text: str) -> str:
-    """Return the text without HTML tags, scripts, styles, comments and entities; plain text comes back as it is."""
-    found = text
+    """Return the text without HTML tags, scripts, styles, comments and entities, and with mojibake read rightly.
+
+    Plain text comes back as it is.
+    """
+    found, marked = text, False
     # Entities may hide tags, and entities may be escaped twice: go on until nothing changes.
     for _ in range(_ROUNDS):
         before = found
-        if "<" in found:
+        # Almost every text is plain ASCII without control characters, and this test is all it costs.
+        found = mended = found if found.isascii() and found.isprintable() else repair(found)
+        # Many "<" that nothing closes are no markup, and looking for their ends would take forever.
+        if "<" in found and found.count("<") <= 2 * found.count(">") + 20:
             found = _TAG.sub(" ", _COMMENT.sub(" ", _CODE.sub(" ", found)))
         if "&" in found:
             found = _ENTITY.sub(_character, found)
+        marked |= found != mended
         if found == before:
             break
-    return text if found == text else _LINES.sub("\n", _SPACES.sub(" ", found)).strip()
+    return _LINES.sub("\n", _SPACES.sub(" ", found)).strip() if marked else found
 
 
 def strip_sentences(text: str, boilerplate: frozenset[str] | set[str]) -> str:

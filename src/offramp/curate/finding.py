@@ -59,9 +59,12 @@ SCHEMA = pa.schema(
         pa.field("threshold", pa.float64(), nullable=False),
         pa.field("action", pa.string(), nullable=False),
         pa.field("evidence", pa.string(), nullable=False),
+        pa.field("column", pa.string()),
+        pa.field("before", pa.string()),
+        pa.field("after", pa.string()),
     ]
 )
-"""Columns of a table of findings; `evidence` is a JSON object."""
+"""Columns of a table of findings; `evidence` is a JSON object, the last three are a suggested edit."""
 
 
 def table(findings: Sequence[Finding]) -> pa.Table:

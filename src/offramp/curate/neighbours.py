@@ -11,18 +11,17 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
-import pyarrow as pa
 
-from offramp import rows as row_tables
-from offramp.curate.duplicates import LEAK, pin_ranks
-from offramp.curate.ledger import Line
-from offramp.curate.text import Pieces, normal, numbers
+from offramp.curate import cells
+from offramp.curate.text import Pieces, normal
 from offramp.types import Frozen, Progress, silent
 
-NEAR = "near_duplicate"
-_BLOCK_ROWS = 512
 _PAIRS_PER_ROW = 64
 """Near rows looked at per row. In larger crowds far members may not be joined; the certificate then counts them."""
+_LEAST_PAIRS_PER_ROW = 8
+_PAIRS = 8_000_000
+"""Pairs kept of all rows together, at least 8 per row: what bounds the memory for them."""
+_PAIRS_AT_ONCE = 4096
 _RUN = 64
 """Columns per run in the search for nearest rows; any size is right, this one is fast."""
 
@@ -37,10 +36,6 @@ class Embedder(Protocol):
 class Thresholds(Frozen):
     """When two rows count as near. Chosen on Banking77's training rows by reading pairs, not on any test."""
 
-    merge_cosine: float = 0.97
-    """Near-identical: at least this cosine"""
-    merge_likeness: float = 0.9
-    """and at least this share of common pieces."""
     family_cosine: float = 0.9
     """One family: at least this cosine"""
     family_likeness: float = 0.5
@@ -90,100 +85,89 @@ def survey(
     *,
     thresholds: Thresholds,
     k: int = 10,
+    exact_rows: int = cells.EXACT_ROWS,
     progress: Progress = silent,
 ) -> Neighbourhood:
-    """Compare every row with every other, block by block; memory grows with rows, not with pairs."""
+    """Compare every row with every other up to `exact_rows`, beyond with the rows around it (`curate.cells`).
+
+    `vectors` may be of any precision: float16 halves the memory of a million rows. Memory grows with rows only.
+    """
     n = len(vectors)
     k = min(k, max(0, n - 1))
-    columns = np.pad(vectors, ((0, -n % _RUN), (0, 0)))
-    nearest = np.zeros((n, k), np.int64)
-    cosines = np.zeros((n, k), np.float32)
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray]] = []
-    for start in range(0, n, _BLOCK_ROWS):
-        stop = min(n, start + _BLOCK_ROWS)
-        block = vectors[start:stop] @ columns.T  # (block, n, padded to whole runs)
-        block[np.arange(stop - start), np.arange(start, stop)] = -2.0
-        block[:, n:] = -2.0
+    cap = max(_LEAST_PAIRS_PER_ROW, min(_PAIRS_PER_ROW, _PAIRS // max(n, 1)))
+    nearest, cosines = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
+    found = [(np.zeros(0, np.int64), np.zeros(0, np.float32))]
+    done = 0
+    for rows, columns, block in _compared(vectors, exact_rows):
         if k:
-            nearest[start:stop], cosines[start:stop] = _top(block, k)
-        found.append(_near(block, start, thresholds.family_cosine))
-        progress("comparing rows", stop, n)
-    first, second, cosine = (np.concatenate(parts) for parts in zip(*found, strict=True))
-    once = np.unique(
-        np.stack([np.minimum(first, second), np.maximum(first, second)]), axis=1, return_index=True
-    )
-    (first, second), order = once
-    pieces = Pieces([normal(text) for text in texts])
-    likeness = [pieces.likeness(a, b) for a, b in zip(first.tolist(), second.tolist(), strict=True)]
-    pairs = Pairs(first, second, cosine[order], np.array(likeness, np.float64))
+            places, cosines[rows] = _top(block, k)
+            nearest[rows] = columns[places]
+        first, second, cosine = _near(block, thresholds.family_cosine, cap)
+        found.append((_packed(rows[first], columns[second]), cosine))
+        done += len(rows)
+        progress("comparing rows", done, n)
+    keys, order = np.unique(np.concatenate([part for part, _ in found]), return_index=True)
+    cosine = np.concatenate([part for _, part in found])[order]
+    del found
+    first, second = keys >> 32, keys & 0xFFFFFFFF
+    pairs = Pairs(first, second, cosine, counted_likeness(texts, first, second))
     return Neighbourhood(pairs, nearest, cosines)
 
 
-def find_near(
-    rows: pa.Table, pairs: Pairs, thresholds: Thresholds, *, gone: frozenset[str] | set[str] = frozenset()
-) -> list[Line]:
-    """Return a merge for each unpinned row near-identical to one that stays, with the same label and numbers.
-
-    `pairs` are positions in `rows`; rows in `gone` are out already.
-    """
-    ids, targets, ranks = row_tables.ids(rows), rows.column("target").to_pylist(), pin_ranks(rows)
-    texts = row_tables.texts(rows)
-    partners: dict[int, list[tuple[int, float, float]]] = {}
-    for a, b, cosine, likeness in _identical(pairs, thresholds).rows():
-        if ranks[a] or ranks[b] or targets[a] != targets[b] or ids[a] in gone or ids[b] in gone:
-            continue
-        if numbers(normal(texts[a])) == numbers(normal(texts[b])):
-            partners.setdefault(a, []).append((b, cosine, likeness))
-            partners.setdefault(b, []).append((a, cosine, likeness))
-    lines: list[Line] = []
-    merged: set[int] = set()
-    # Rows are taken by id: a row either stays and takes its partners in, or was taken in; never a chain of both.
-    for kept in sorted(partners, key=lambda position: ids[position]):
-        if kept in merged:
-            continue
-        for other, cosine, likeness in partners[kept]:
-            if other not in merged and ids[other] > ids[kept]:
-                merged.add(other)
-                lines.append(
-                    _line(ids[other], "merge", NEAR, {"into": ids[kept]}, (cosine, likeness, thresholds))
-                )
-    return lines
+def nearest(
+    vectors: np.ndarray, *, k: int, exact_rows: int = cells.EXACT_ROWS, progress: Progress = silent
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the positions and cosines of each row's nearest rows, (n, k), nearest first; see `survey`."""
+    n = len(vectors)
+    k = min(k, max(0, n - 1))
+    places, cosines = np.zeros((n, k), np.int64), np.zeros((n, k), np.float32)
+    done = 0
+    for rows, columns, block in _compared(vectors, exact_rows) if k else ():
+        found, cosines[rows] = _top(block, k)
+        places[rows] = columns[found]
+        done += len(rows)
+        progress("comparing rows", done, n)
+    return places, cosines
 
 
-def find_near_leaks(rows: pa.Table, pairs: Pairs, thresholds: Thresholds) -> list[Line]:
-    """Return a removal for each row near-identical to a row with a stronger pin, whatever its label."""
-    ids, ranks = row_tables.ids(rows), pin_ranks(rows)
-    lines: dict[str, Line] = {}
-    for a, b, cosine, likeness in _identical(pairs, thresholds).rows():
-        if ranks[a] == ranks[b]:
-            continue
-        weak, strong = (a, b) if ranks[a] < ranks[b] else (b, a)
-        if ids[weak] not in lines:
-            lines[ids[weak]] = _line(
-                ids[weak], "remove", LEAK, {"of": ids[strong]}, (cosine, likeness, thresholds)
-            )
-    return list(lines.values())
+def counted_likeness(texts: Sequence[str], first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return the share of common pieces of each pair of positions, float64; pairs sorted by `first` are fastest."""
+    found = np.empty(len(first), np.float64)
+    for start in range(0, len(first), _PAIRS_AT_ONCE):
+        a, b = first[start : start + _PAIRS_AT_ONCE], second[start : start + _PAIRS_AT_ONCE]
+        # Pieces of a text take a hundred times its memory: they live for one batch of pairs.
+        here, where = np.unique(np.concatenate([a, b]), return_inverse=True)
+        pieces = Pieces([normal(texts[row]) for row in here.tolist()])
+        both = zip(where[: len(a)].tolist(), where[len(a) :].tolist(), strict=True)
+        found[start : start + len(a)] = [pieces.likeness(one, other) for one, other in both]
+    return found
+
+
+def _compared(vectors: np.ndarray, exact_rows: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield rows, the rows they are compared with, and the cosines, (rows, columns padded to whole runs)."""
+    held, turned = np.zeros(0, np.int64), np.zeros((0, 0), np.float32)
+    for one in cells.blocks(vectors, exact_rows=exact_rows):
+        if one.columns is not held:
+            held = one.columns
+            padded = np.pad(vectors[held].astype(np.float32, copy=False), ((0, -len(held) % _RUN), (0, 0)))
+            turned = padded.T
+            order = np.argsort(held, kind="stable")
+        block = vectors[one.rows].astype(np.float32, copy=False) @ turned
+        block[np.arange(len(one.rows)), order[np.searchsorted(held, one.rows, sorter=order)]] = -2.0
+        block[:, len(held) :] = -2.0
+        yield one.rows, held, block
+
+
+def _packed(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return each pair as one number, the smaller position first."""
+    packed: np.ndarray = np.minimum(first, second) << 32 | np.maximum(first, second)
+    return packed
 
 
 def family_pairs(pairs: Pairs, thresholds: Thresholds) -> Pairs:
     """Return the pairs that must not be separated."""
     alike = pairs.likeness >= thresholds.family_likeness
     return pairs.where(alike | (pairs.cosine >= thresholds.alone_cosine))
-
-
-def _identical(pairs: Pairs, thresholds: Thresholds) -> Pairs:
-    near = (pairs.cosine >= thresholds.merge_cosine) & (pairs.likeness >= thresholds.merge_likeness)
-    return pairs.where(near)
-
-
-def _line(
-    row: str, action: str, rule: str, evidence: dict[str, object], seen: tuple[float, float, Thresholds]
-) -> Line:
-    cosine, likeness, thresholds = seen
-    params = {"cosine": thresholds.merge_cosine, "likeness": thresholds.merge_likeness}
-    return Line(
-        row, action, rule, evidence | {"cosine": round(cosine, 4), "likeness": round(likeness, 4)}, params
-    )
 
 
 def _top(block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
@@ -200,13 +184,16 @@ def _top(block: np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
     return np.take_along_axis(part, order, axis=1), np.take_along_axis(values, order, axis=1)
 
 
-def _near(block: np.ndarray, start: int, threshold: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _near(block: np.ndarray, threshold: float, most: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return pairs above the threshold; a row with very many keeps its nearest, which is enough to join a family."""
     # Every row keeps its own nearest, so a pair survives when either side ranks it high.
     mask = block >= threshold
-    crowded = np.flatnonzero(mask.sum(axis=1) > _PAIRS_PER_ROW)
+    crowded = np.flatnonzero(mask.sum(axis=1) > most)
     if len(crowded):
-        floor = np.partition(block[crowded], -_PAIRS_PER_ROW, axis=1)[:, -_PAIRS_PER_ROW]
-        mask[crowded] &= block[crowded] >= np.maximum(floor, threshold)[:, None]
+        best = np.argpartition(-block[crowded], most - 1, axis=1)[:, :most]
+        mask[crowded] = False
+        mask[crowded[:, None], best] = True
+        # All rows of a crowd meet the first column: through it they hang together, however many they are.
+        mask[crowded, 0] = block[crowded, 0] >= threshold
     first, second = np.nonzero(mask)
-    return first + start, second, block[first, second]
+    return first, second, block[first, second]

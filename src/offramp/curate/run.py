@@ -5,17 +5,18 @@ scored, and rows that the user keeps stay. Trap: a finding is not a decision. It
 score reaches its threshold and its rule may act; all others are kept for people.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
 
 import pyarrow as pa
 
 from offramp import rows as row_tables
-from offramp.curate import answers, clean, labels, ledger
+from offramp.curate import answers, clean, labels, ledger, verdicts
 from offramp.curate.duplicates import pin_ranks
 from offramp.curate.finding import QUARANTINE, REVIEW, Finding, lines
 from offramp.curate.ledger import TAKES_OUT, Line, apply
-from offramp.curate.settings import CurateSettings
+from offramp.curate.settings import CurateSettings, Guided
+from offramp.curate.verdicts import Key, Settled
 
 
 class Run:
@@ -31,19 +32,46 @@ class Run:
         self.lines: list[Line] = []
         self.findings: list[Finding] = []
         self.held = {row for row, rank in zip(row_tables.ids(raw), pin_ranks(raw), strict=True) if rank == 2}
+        self.notes: list[str] = []
+        said = settings.verdicts if isinstance(settings, Guided) else ()
+        self.people = verdicts.settle(one for one in said if one.rule not in settings.undo)
+        self._waiting = dict(self.people.decided)
+        self._overruled = verdicts.kept(self.people)
         self._out: set[str] = set()
 
     def decide(self, decided: Iterable[Line]) -> None:
         """Take lines into the ledger, but for undone rules, rows to keep and the user's own holdout."""
         accepted: list[Line] = []
+        answered: list[Key] = []
         for line in decided:
             if line.rule in self.settings.undo or line.row in self._out or not self._may(line):
+                continue
+            if (line.row, line.rule) in self._overruled:
+                answered.append((line.row, line.rule))
                 continue
             accepted.append(line)
             if line.action in TAKES_OUT:
                 self._out.add(line.row)
         self.view = apply(self.view, ledger.table(accepted))
         self.lines += accepted
+        if answered:
+            # What people say about a line takes its place at once, so that a row they mend is split like any other.
+            self._heed({key: self._waiting.pop(key) for key in answered if key in self._waiting})
+
+    def heed(self, held: Collection[str]) -> None:
+        """Write what people decided about rows that no rule acted on; `held`, the holdout, stays as it is."""
+        self._heed(self._waiting, held, self.people.open)
+        self._waiting = {}
+
+    def _heed(
+        self,
+        decided: Mapping[Key, tuple[verdicts.Verdict, ...]],
+        held: Collection[str] = (),
+        open_: tuple[Key, ...] = (),
+    ) -> None:
+        written = verdicts.lines(Settled(decided, open_), self.view, held={*held, *self.held})
+        self.notes += written.notes
+        self.decide(written.lines)
 
     def note(self, found: Iterable[Finding]) -> None:
         """Keep findings for people and decide those that are sure enough; the user's thresholds come first."""
@@ -65,7 +93,7 @@ class Run:
         # A holdout row without any label cannot be scored; every other one stays, whatever a rule thinks of it.
         if line.row in self.held:
             return line.rule == answers.EMPTY
-        return line.row not in self.settings.keep
+        return line.rule == verdicts.RULE or line.row not in self.settings.keep
 
     def weights(self) -> dict[str, int]:
         """Return how many raw rows each row of the view stands for."""

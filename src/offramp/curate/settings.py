@@ -9,6 +9,8 @@ from pydantic import Field
 
 from offramp.curate.lexical import LexicalThresholds
 from offramp.curate.neighbours import Thresholds
+from offramp.curate.semantic import ParaphraseThresholds
+from offramp.curate.verdicts import Verdict
 from offramp.types import Frozen, Kind
 
 SPLIT_SCHEMA = pa.schema(
@@ -57,6 +59,10 @@ class CurateSettings(Frozen):
     """When two rows count as near-duplicates."""
     lexical: LexicalThresholds = LexicalThresholds()
     """When two texts count as alike, by the pieces they share."""
+    paraphrase: ParaphraseThresholds = ParaphraseThresholds()
+    """When two rows say the same in other words."""
+    test_sets: tuple[str, ...] = ()
+    """Files of texts that must not be trained on, such as public tests; rows that repeat one leave."""
     thresholds: Mapping[str, float] = {}
     """Rule to score (0-1) from which its findings act, in place of the rule's own; more than 1 is never."""
     act: tuple[str, ...] = ()
@@ -65,6 +71,13 @@ class CurateSettings(Frozen):
     """Rules not to run."""
     keep: tuple[str, ...] = ()
     """Row ids that no rule may take out or relabel."""
+
+
+class Guided(CurateSettings):
+    """Settings of one run, and what people said about earlier ones; only the former stand in `offramp.toml`."""
+
+    verdicts: tuple[Verdict, ...] = ()
+    """Every line of the journal, oldest first."""
 
 
 class Certificate(Frozen):

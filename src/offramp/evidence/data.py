@@ -20,6 +20,7 @@ from offramp.curate.finding import REVIEW, SCHEMA, acting
 from offramp.curate.ledger import TAKES_OUT
 from offramp.curate.lexical import CONFLICT as LEXICAL_CONFLICT
 from offramp.curate.settings import Certificate
+from offramp.curate.verdicts import Journal, precision
 from offramp.evidence.distribution import Chosen, distributions
 from offramp.evidence.families import families_of
 from offramp.evidence.rules import RULES
@@ -78,11 +79,8 @@ class Tables:
     """`offramp.curate.map.SCHEMA`; `None` when no map was made."""
 
 
-def curation_of(workspace: "Workspace", data: Dataset, *, judged: Judged | None = None) -> Curation:
-    """Return every rule with how many rows it touched and some of them; reconciles to the row.
-
-    `judged` says how often people agreed with a rule; rules that are not in it are shown as not judged.
-    """
+def curation_of(workspace: "Workspace", data: Dataset) -> Curation:
+    """Return every rule with how many rows it touched, some of them, and how often people agreed with it."""
     folder = workspace.store.folder(data.id)
     noticed, points = folder / "findings.parquet", folder / "map.parquet"
     tables = Tables(
@@ -92,6 +90,7 @@ def curation_of(workspace: "Workspace", data: Dataset, *, judged: Judged | None 
         splits=read_table(folder / "splits.parquet"),
         points=read_table(points) if points.exists() else None,
     )
+    judged = precision(Journal.of(workspace.path).read(), tables.findings)
     return account(tables, data.task, judged=judged)
 
 

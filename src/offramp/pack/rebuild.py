@@ -18,6 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from offramp.curate.verdicts import Journal as Findings
 from offramp.errors import DataError, MismatchError
 from offramp.metrics import EMBEDDED, Batch
 from offramp.pack.manifest import MAX_BYTES
@@ -106,6 +107,7 @@ def rebuilt(files: Mapping[str, bytes]) -> Iterator[Workspace]:
         journal = Journal.of(Path(folder)).path
         journal.parent.mkdir()
         journal.write_bytes(files.get("labels.jsonl", b""))
+        Findings.of(Path(folder)).path.write_bytes(files.get("curation.jsonl", b""))
         for name, record_id in _mapping(files, "names.json").items():
             if is_name(name) and record_id in records:
                 ws.store.set_name(name, record_id)

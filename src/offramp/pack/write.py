@@ -9,7 +9,7 @@ import hashlib
 import json
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from io import BytesIO
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from offramp import __version__, views
 from offramp import rows as _rows
+from offramp.curate.verdicts import Journal as Findings
 from offramp.errors import DataError, StoreError, boundary
 from offramp.evidence import collect
 from offramp.evidence.card import pack_cards
@@ -57,7 +58,7 @@ rows.parquet     split, target, cluster, slice and SHA-256 of every row
 card.md          data card of the curated rows, croissant.json for machines
 holdout.json     each use of the holdout for a claim
 settings.json    all settings, offramp.toml as it stands in a workspace; prompts.json what models were told
-labels.jsonl     what people labelled in the workspace
+labels.jsonl     what people labelled in the workspace, curation.jsonl what they said about findings
 prices.json      every price used, with source and date
 environment.json versions of packages and the machine
 manifest.json    SHA-256 and size of every file
@@ -90,10 +91,13 @@ def write_pack(ws: "Workspace", path: str | Path, *, texts: bool = True) -> Path
     return path
 
 
+VERDICTS = "curation.jsonl"
+"""The journal of what people said about findings; empty when nobody judged."""
 LABELS = "labels.jsonl"
 """The journal of people's labels; empty when nobody labelled."""
 FIXED = (
     LABELS,
+    VERDICTS,
     *(
         "README.txt",
         "report.html",
@@ -139,19 +143,23 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
         "prompts.json": _json(prompts_of(data, records)),
         "prices.json": _json(prices_of(records)),
         "environment.json": _json(_environment(shown, records)),
-        LABELS: _labels(ws, texts=texts),
+        LABELS: _journal(Journal.of(ws.path).path, ("note",), texts=texts),
+        VERDICTS: _journal(Findings.of(ws.path).path, ("note", "before", "after"), texts=texts),
     }
 
 
-def _labels(ws: "Workspace", *, texts: bool) -> bytes:
-    """Return the journal of what people labelled; their notes may quote a row and go with the inputs."""
-    path = Journal.of(ws.path).path
+def _journal(path: Path, quoting: Sequence[str], *, texts: bool) -> bytes:
+    """Return a journal of people; what may quote a row goes with the inputs."""
     if not path.exists():
         return b""
     if texts:
         return path.read_bytes()
-    lines = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return b"".join(json.dumps({**line, "note": None}).encode() + b"\n" for line in lines)
+    lines = []
+    for text in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        with suppress(ValueError):  # a torn line counts for nobody
+            line = json.loads(text)
+            lines.append(line | {name: "" for name in quoting if line.get(name) is not None})
+    return b"".join(json.dumps(line).encode() + b"\n" for line in lines)
 
 
 def readme(writer: str, *, texts: bool) -> bytes:

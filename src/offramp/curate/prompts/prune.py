@@ -1,7 +1,8 @@
 """Find out how much of a static prompt can go at no loss, what that saves, and prune live requests the same way.
 
 `prune` takes sentences out one by one, the longest first, and keeps each removal only while the caller's
-`accuracy(prompt)` stays within `max_loss` of the *whole* prompt's accuracy; so losses cannot add up unseen. Its
+`accuracy(prompt)` stays within `max_loss` of the *whole* prompt's accuracy; so losses cannot add up unseen. For a
+model behind an API, `replayed` makes that function out of logged messages and of whatever asks the model. Its
 `PruneRule` is data (JSON): `pruned(messages, rule)` is a pure function that training rows and the gateway both run,
 so what is trained is what is served.
 
@@ -11,15 +12,18 @@ Source: prompt pruning rules inherited by a fine-tuned model: OpenPipe, https://
 """
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Literal
 
+import pyarrow as pa
 from pydantic import Field
 
 from offramp.cost.usage import CHARACTERS_PER_TOKEN
 from offramp.curate.prompts.constraints import Constraint, extract, sentences
+from offramp.curate.text import normal
 from offramp.errors import DataError
 from offramp.types import Frozen
 
@@ -161,10 +165,49 @@ def prune(
                 parts, now, changed = rest, found, True
     # Only surrounding space that a removal left behind may go: an unpruned prompt must stay as it is.
     after = prompt if not any(step.removed for step in steps) else "".join(parts.values()).strip()
-    rule = PruneRule(
-        role=role, before=prompt, after=after, sha256=hashlib.sha256(prompt.encode()).hexdigest()
-    )
+    rule = _rule(role, prompt, after)
     return Pruning(rule, tuple(steps), before, now, count(prompt), count(after), stopped)
+
+
+def replayed(
+    rows: pa.Table,
+    prompt: str,
+    *,
+    ask: Callable[[list[list[dict[str, Any]]]], Sequence[str | None]],
+    role: Literal["system", "user"] = "system",
+    right: Callable[[str, str], bool] | None = None,
+) -> Callable[[str], float]:
+    """Return an `accuracy` for `prune` that sends the rows' own messages, with another prompt in them, to a model.
+
+    `ask` takes chats and gives the answers in order, `None` where none came, which counts as wrong; `right` compares an
+    answer with the target, by default as texts without case and punctuation. Rows without the prompt or a target are
+    left out. Each measurement is one request per row: choose how many rows you pay for.
+
+    Raises:
+        DataError: no row has the prompt and a target.
+    """
+    same = right or (lambda said, wanted: normal(said) == normal(wanted))
+    rule = _rule(role, prompt, prompt)
+    chats = [json.loads(text or "[]") for text in rows.column("messages").to_pylist()]
+    pairs = [
+        (chat, target)
+        for chat, target in zip(chats, rows.column("target").to_pylist(), strict=True)
+        if target and matches(chat, rule)
+    ]
+    if not pairs:
+        raise DataError(
+            f"rows whose {role} message begins with the prompt, and with a target, were expected; found 0 among "
+            f"{len(chats)}; give the prompt word for word"
+        )
+
+    def accuracy(shorter: str) -> float:
+        said = ask([pruned(chat, _rule(role, prompt, shorter)) for chat, _ in pairs])
+        marks = [
+            text is not None and same(text, wanted) for text, (_, wanted) in zip(said, pairs, strict=True)
+        ]
+        return sum(marks) / len(marks)
+
+    return accuracy
 
 
 def matches(messages: Sequence[Mapping[str, Any]], rule: PruneRule) -> bool:
@@ -206,6 +249,12 @@ def _shortened(text: str, rule: PruneRule) -> str | None:
         return None
     rest = text[len(rule.before) :]
     return rule.after + rest if rule.after else rest.lstrip()
+
+
+def _rule(role: Literal["system", "user"], before: str, after: str) -> PruneRule:
+    return PruneRule(
+        role=role, before=before, after=after, sha256=hashlib.sha256(before.encode()).hexdigest()
+    )
 
 
 _ROUNDING = 1e-12

@@ -2,20 +2,22 @@
 
 `find` reads the `messages` column (JSON, OpenAI shape) or, without one, the rows' texts. A template is static spans in
 a fixed order with slots between them; spans are exact text, and its share counts the messages that hold *all* of them
-in order, over all rows and not the sample it was learned from. Static text that one message has twice is billed twice
-and counted once.
+in order, over all rows and not the sample it was learned from. Several templates, and versions of one, are told apart
+while each has `TEMPLATE_RATIO` of the messages that the larger ones left over. Static text that one message has twice
+is billed twice and counted once.
 
-The trap is a thin sample: ten rows from one customer share that customer's name. A span must stand in
-`min_ratio` of the messages, and never fewer than `MIN_MESSAGES`.
-Idea: longest common template by alignment of shingles; a run of shingles that most messages have is grown to the
-longest exact span.
+The trap is a thin sample: ten rows from one customer share that customer's name, which then is static text. And what
+is shorter than `_SHINGLE` tokens ("Label: …" and nothing else) is no template.
+Idea: longest common template by alignment of shingles; the messages that share the most common shingle are a group,
+and runs of shingles that all of the group have are grown to the longest exact spans.
 """
 
 import json
+import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pyarrow as pa
 
@@ -25,9 +27,17 @@ from offramp.curate.prompts.prune import Count, estimated_tokens
 MIN_MESSAGES = 5
 """Fewer messages tell nothing about a template."""
 MIN_RATIO = 0.5
-"""A template, or a system prompt worth naming as *the* prompt, holds for at least this share of its messages."""
+"""A system prompt worth naming as *the* prompt is that of at least this share of the requests."""
+TEMPLATE_RATIO = 0.2
+"""A template holds for at least this share of the messages that no larger one explains."""
+LEAST_RATIO = 0.01
+"""And for at least this share of all messages."""
+_DEEPEST = 6
+_ENOUGH = 100
+_SEED_WORDS = 5
 _SAMPLE = 400
 _LONGEST_CHARS = 20_000
+_SAMPLE_CHARS = 2_000_000
 _SHINGLE = 6
 _EXAMPLES = 3
 _MOST_TEMPLATES = 5
@@ -48,6 +58,8 @@ class SystemPrompt:
     """Share of all requests, 0-1."""
     tokens: int
     """What it costs in each of them."""
+    first: int
+    """Position of the first of them."""
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Template:
     """Share of all messages of this kind, 0-1."""
     tokens: int
     """What the static spans cost in each of them."""
+    first: int
+    """Position of the first of them in what was given: messages to `templates`, rows to `find`."""
 
     @property
     def preamble(self) -> str:
@@ -121,7 +135,9 @@ class RepeatedPrompts:
         return self.static_tokens_per_request * requests_per_month * usd_per_mtok_input / 1_000_000
 
 
-def find(rows: pa.Table, *, min_ratio: float = MIN_RATIO, count: Count = estimated_tokens) -> RepeatedPrompts:
+def find(
+    rows: pa.Table, *, min_ratio: float = TEMPLATE_RATIO, count: Count = estimated_tokens
+) -> RepeatedPrompts:
     """Return what the requests of a row table repeat; `count` counts the tokens of a text.
 
     Reads inputs only: no label or answer is looked at.
@@ -129,16 +145,21 @@ def find(rows: pa.Table, *, min_ratio: float = MIN_RATIO, count: Count = estimat
     systems, users, sizes = _requests(rows, count)
     n = len(sizes)
     common = Counter(text for text in systems if text)
+    where = {text: at for at, text in reversed(list(enumerate(systems)))}
     distinct = tuple(
-        SystemPrompt(text, rows_with, rows_with / n, count(text)) for text, rows_with in common.most_common()
+        SystemPrompt(text, held, held / n, count(text), where[text]) for text, held in common.most_common()
     )
-    one = bool(distinct) and distinct[0].ratio >= min_ratio
-    asked = [text for text in systems if text]
-    system_templates = () if one or len(distinct) < 2 else templates(asked, min_ratio=min_ratio, count=count)
-    user_templates = templates([text for text in users if text], min_ratio=min_ratio, count=count)
+    rare = [at for at, text in enumerate(systems) if text and common[text] < min_ratio * n]
+    several = len({systems[at] for at in rare}) > 1
+    system_templates = _templates(
+        systems, rare if several else [], total=sum(common.values()), min_ratio=min_ratio, count=count
+    )
+    asked = [at for at, text in enumerate(users) if text]
+    user_templates = _templates(users, asked, total=len(asked), min_ratio=min_ratio, count=count)
     static = sum(item.rows * item.tokens for item in (*system_templates, *user_templates))
     # A prompt of one request is not repeated.
-    static += sum(item.rows * item.tokens for item in distinct if item.rows > 1 and not system_templates)
+    whole = (item for item in distinct if item.rows > 1 and (item.ratio >= min_ratio or not system_templates))
+    static += sum(item.rows * item.tokens for item in whole)
     return RepeatedPrompts(
         requests=n,
         systems=distinct,
@@ -150,22 +171,27 @@ def find(rows: pa.Table, *, min_ratio: float = MIN_RATIO, count: Count = estimat
 
 
 def templates(
-    messages: Sequence[str], *, min_ratio: float = MIN_RATIO, count: Count = estimated_tokens
+    messages: Sequence[str], *, min_ratio: float = TEMPLATE_RATIO, count: Count = estimated_tokens
 ) -> tuple[Template, ...]:
     """Return the templates that messages were made from: each explains at least `min_ratio` of those left over."""
-    left = list(messages)
+    return _templates(messages, range(len(messages)), total=len(messages), min_ratio=min_ratio, count=count)
+
+
+def _templates(
+    messages: Sequence[str], among: Sequence[int], *, total: int, min_ratio: float, count: Count
+) -> tuple[Template, ...]:
+    """Return the templates of the messages at some positions; shares are of `total`."""
+    left = list(among)
     found: list[Template] = []
     while len(left) >= MIN_MESSAGES and len(found) < _MOST_TEMPLATES:
-        spans = _learn(left[:: max(1, len(left) // _SAMPLE)], min_ratio)
-        matched = (
-            [values for values in (_match(spans, text) for text in left) if values is not None]
-            if spans
-            else []
-        )
-        if len(matched) < max(MIN_MESSAGES, min_ratio * len(left)):
+        spans = _learn([messages[at] for at in left[:: max(1, len(left) // _SAMPLE)]], min_ratio)
+        matches = [(at, between(spans, messages[at])) for at in left] if spans else []
+        matched = [(at, values) for at, values in matches if values is not None]
+        if len(matched) < max(MIN_MESSAGES, min_ratio * len(left), LEAST_RATIO * total):
             break
-        found.append(_template(spans, matched, len(messages), count))
-        left = [text for text in left if _match(spans, text) is None]
+        template = _template(spans, [values for _, values in matched], count)
+        found.append(replace(template, ratio=len(matched) / total, first=matched[0][0]))
+        left = [at for at, values in matches if values is None]
     return tuple(found)
 
 
@@ -201,17 +227,49 @@ def _text(content: object) -> str:
 
 
 def _learn(sample: Sequence[str], min_ratio: float) -> tuple[str, ...]:
-    """Return static spans in order, learned from a sample: the long ones, then short separators between them."""
+    """Return the static spans of one template, in order, learned from the messages of a sample that share most.
+
+    Versions of one prompt share sentences. So as long as enough messages also have something in common in their
+    slots, only those are looked at.
+    """
     texts = [text[:_LONGEST_CHARS] for text in sample]
-    need = max(2, int(min_ratio * len(texts) + 0.999))
+    texts = texts[:: math.ceil(max(1, sum(map(len, texts))) / _SAMPLE_CHARS)]
+    least = max(MIN_MESSAGES, math.ceil(min_ratio * len(texts)))
+    spans: tuple[str, ...] = ()
+    for _ in range(_DEEPEST):
+        parted = [(text, between(spans, text)) for text in texts]
+        shared = [(text, _shingles_of(values)) for text, values in parted if values is not None]
+        held = Counter(shingle for _, shingles in shared for shingle in shingles if _is_prose(shingle))
+        seed, rows = max(held.items(), key=lambda item: (item[1], item[0]), default=((), 0))
+        if rows < least:
+            break
+        grown = _learn_group([text for text, shingles in shared if seed in shingles])
+        if sum(map(len, grown)) <= sum(map(len, spans)):
+            break
+        spans = grown
+    return spans
+
+
+def _shingles_of(values: Sequence[str]) -> set[tuple[str, ...]]:
+    return {shingle for value in values for shingle in _shingles(value, _SHINGLE)}
+
+
+def _is_prose(shingle: Sequence[str]) -> bool:
+    """Tell words of an instruction from turns of a dialogue, which have marks in the same places too."""
+    return sum(token[0].isalnum() for token in shingle) >= _SEED_WORDS
+
+
+def _learn_group(texts: Sequence[str]) -> tuple[str, ...]:
+    """Return what all of a group share: the long spans, then what is short between them."""
+    need = len(texts)
     reference = _reference(texts, need)
     if reference is None:
         return ()
     spans = _grown(reference, texts, need, _long, size=_SHINGLE)
     if not spans:
         return ()
-    held = [values for values in (_match(spans, text) for text in texts) if values is not None]
-    mine = _match(spans, reference)
+    held = [values for values in (between(spans, text) for text in texts) if values is not None]
+    mine = between(spans, reference)
     if mine is None or len(held) < need:
         return _fewer(spans, texts, need)
     return _with_separators(spans, mine, held)
@@ -245,18 +303,21 @@ def _grown(
 
     A span begins where a shingle of `size` tokens is common; looking everywhere would take hours on long texts.
     """
+
+    def held(part: str) -> bool:
+        return sum(part in text for text in texts) >= need
+
     found = list(_TOKEN.finditer(reference))
     common, shingles = _common(texts, need, size), _shingles(reference, size)
-    spans, at = [], 0
+    spans: list[str] = []
+    at = taken = 0
     while at < len(shingles):
-        span, end = "", at
-        if shingles[at] in common:
-            span, end = _longest(
-                reference, found, at, lambda part: sum(part in text for text in texts) >= need
-            )
+        span, end = _longest(reference, found, at, held) if shingles[at] in common else ("", at)
         if span and wanted(span):
-            spans.append(_widened(span, reference, texts, need))
-            at = end
+            start = found[at].start() - taken
+            first, last = _widened(reference[taken:], start, start + len(span), held)
+            spans.append(reference[taken + first : taken + last])
+            at, taken = end, taken + last
         else:
             at += 1
     return tuple(spans)
@@ -277,11 +338,12 @@ def _longest(
     return (reference[found[at].start() : found[low - 1].end()], low) if low > at else ("", at)
 
 
-def _widened(span: str, reference: str, texts: Sequence[str], need: int) -> str:
-    """Return the span with the white space after it, where enough texts have the same."""
-    after = reference[reference.find(span) + len(span) :]
-    space = after[: len(after) - len(after.lstrip())]
-    return span + space if space and sum(span + space in text for text in texts) >= need else span
+def _widened(reference: str, start: int, end: int, held: Callable[[str], bool]) -> tuple[int, int]:
+    """Return the ends of a span together with the white space around it, where enough texts have the same."""
+    after = end + len(reference[end:]) - len(reference[end:].lstrip())
+    end = after if held(reference[start:after]) else end
+    before = len(reference[:start].rstrip())
+    return (before if held(reference[before:end]) else start), end
 
 
 def _long(span: str) -> bool:
@@ -293,28 +355,35 @@ def _separator(span: str) -> bool:
     return bool(re.search(r"\w", span)) and bool(re.search(r"[:\n<>#=]", span))
 
 
+def _words(span: str) -> bool:
+    return bool(re.search(r"\w", span))
+
+
 def _with_separators(
     spans: tuple[str, ...], mine: Sequence[str], held: Sequence[Sequence[str]]
 ) -> tuple[str, ...]:
-    """Look into the slots for short marks that *every* message has there."""
+    """Look into the slots for short text that *every* message has there; only marks, where messages are few."""
     found: list[str] = []
+    wanted = _words if len(held) >= _ENOUGH else _separator
     for i, value in enumerate(mine):
         values = [slots[i] for slots in held]
-        inner = _grown(value, values, len(values), _separator, size=2) if value else ()
-        ordered = all(_match(inner, text) is not None for text in values)
-        found += [*(inner if ordered else ()), *spans[i : i + 1]]
+        inner = _grown(value, values, len(values), wanted, size=2) if value else ()
+        parts = [slots for text in values if (slots := between(inner, text)) is not None]
+        # What some messages have at the very edge of a slot, and others not, is how their own text begins.
+        own = 0 < sum(not slots[0] for slots in parts) < len(parts)
+        found += [*(inner[own:] if len(parts) == len(values) else ()), *spans[i : i + 1]]
     return tuple(found)
 
 
 def _fewer(spans: tuple[str, ...], texts: Sequence[str], need: int) -> tuple[str, ...]:
     """Return the spans without the shortest ones, until enough texts hold all that are left in order."""
-    while spans and sum(_match(spans, text) is not None for text in texts) < need:
+    while spans and sum(between(spans, text) is not None for text in texts) < need:
         shortest = min(range(len(spans)), key=lambda i: len(spans[i]))
         spans = spans[:shortest] + spans[shortest + 1 :]
     return spans
 
 
-def _match(spans: Sequence[str], text: str) -> list[str] | None:
+def between(spans: Sequence[str], text: str) -> list[str] | None:
     """Return what stands before, between and after the spans, or `None` where one is missing."""
     values, at = [], 0
     for span in spans:
@@ -326,9 +395,7 @@ def _match(spans: Sequence[str], text: str) -> list[str] | None:
     return [*values, text[at:]]
 
 
-def _template(
-    spans: tuple[str, ...], matched: Sequence[Sequence[str]], messages: int, count: Count
-) -> Template:
+def _template(spans: tuple[str, ...], matched: Sequence[Sequence[str]], count: Count) -> Template:
     slots: list[Slot] = []
     taken: set[str] = set()
     text = ""
@@ -348,8 +415,9 @@ def _template(
         begins=not any(item[0] for item in matched),
         ends=not any(item[-1] for item in matched),
         rows=len(matched),
-        ratio=len(matched) / messages,
+        ratio=1.0,
         tokens=sum(count(span) for span in spans),
+        first=0,
     )
 
 

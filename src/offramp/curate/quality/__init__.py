@@ -10,12 +10,13 @@ import pyarrow as pa
 
 from offramp.curate.finding import Finding, lines
 from offramp.curate.ledger import Line
-from offramp.curate.quality import broken, echo, encoding, gibberish, language, refusals, truncated
+from offramp.curate.quality import broken, echo, encoding, gibberish, language, markup, refusals, truncated
 
 __all__ = ["RULES", "Finding", "find", "findings", "lines"]
 
 RULES = (
     encoding.RULE,
+    markup.RULE,
     broken.EMPTY,
     broken.BROKEN,
     broken.SCHEMA,
@@ -37,6 +38,7 @@ def findings(
     """
     return [
         *encoding.findings(rows),
+        *markup.findings(rows),
         *broken.findings(rows, column=column),
         *truncated.findings(rows, column=column, from_incumbent=from_incumbent, seed=seed),
         *refusals.findings(rows, column=column),

@@ -21,6 +21,7 @@ from offramp.curate.quality import language
 RULE = "gibberish"
 THRESHOLD = 0.8
 _LEAST_ROWS = 50
+_SURE_ROWS = 100  # of fewer rows too little is learned about what is usual to take a row out by it
 _LEAST_CHARS = 8
 _RULE_CHARS = 15
 _SPREADS = 6.0
@@ -100,7 +101,7 @@ def _surprises(texts: list[str]) -> list[tuple[int, float, dict[str, object]]]:
         unknown = _unknown(judged[at], known)
         # The logistic curve passes the threshold at 6 spreads; a text of known words is not noise, however rare.
         score = 1 / (1 + math.exp(-(spreads[at] - _SPREADS) - math.log(THRESHOLD / (1 - THRESHOLD))))
-        score = score if unknown >= 0.5 else min(score, 0.5)
+        score = score if unknown >= 0.5 and len(judged) >= _SURE_ROWS else min(score, 0.5)
         evidence: dict[str, object] = {
             "kind": "unlikely characters",
             "spreads": round(float(spreads[at]), 2),

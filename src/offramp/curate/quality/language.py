@@ -30,7 +30,9 @@ _SIGNS_RATIO = 0.12
 _READ_WORDS = 60
 _LEAST_ROWS = 50
 _READ_CHARACTERS = 2_000
+_ALONE_RATIO = 0.2
 _WORD = re.compile(r"[^\W\d_]+")
+_BLOB = re.compile(r"[a-z0-9+/=_-]{30,}")
 _SCRIPTS = {
     "Latin": re.compile("[A-Za-z\u00c0-\u024f]"),
     "kana": re.compile("[\u3040-\u30ff]"),
@@ -66,7 +68,7 @@ class _Own:
     """What the data itself is written in."""
 
     def __init__(self, texts: list[str]) -> None:
-        self.words = [Counter(_WORD.findall(text)) for text in texts]
+        self.words = [Counter(_WORD.findall(_BLOB.sub(" ", text))) for text in texts]
         self.row_scripts = [script(text) for text in texts]
         self.scripts = _usual(self.row_scripts)
         self.languages = _usual([_language(words) for words in self.words])
@@ -78,17 +80,17 @@ class _Own:
         self.letters = {a for a, n in letters.items() if n >= max(3.0, _COMMON_RATIO * len(texts))}
         self.common = frequent.union(*(COMMON[name] for name in self.languages))
 
-    def foreign_words(self, words: Counter[str], text: str) -> tuple[str, int, int]:
-        """Return the likeliest foreign language, its own signs in the row, and the row's words that are the data's."""
-        at_home = sum(n for word, n in words.items() if word in self.common)
-        best, most = "", 0
+    def foreign_words(self, words: Counter[str], text: str) -> tuple[str, set[str], int]:
+        """Return the likeliest foreign language, its own signs in the row, and how many words are the data's own."""
+        # Single letters are initials, bullets and clipped words in any language.
+        at_home = sum(n for word, n in words.items() if len(word) > 1 and word in self.common)
+        best, most = "", set[str]()
         for name, common in COMMON.items():
             if name in self.languages:
                 continue
-            # Single letters are initials and bullets in any language.
-            signs = sum(len(w) > 1 and w in common and w not in self.common for w in words)
-            signs += len((LETTERS.get(name, frozenset()) & set(text)) - self.letters)
-            if signs > most:
+            signs = {w for w in words if len(w) > 1 and w in common and w not in self.common}
+            signs |= (LETTERS.get(name, frozenset()) & set(text)) - self.letters
+            if len(signs) > len(most):
                 best, most = name, signs
         return best, most, at_home
 
@@ -136,14 +138,17 @@ def judge(texts: list[str], strange: np.ndarray | None = None) -> list[Judged]:
             found.append((i, 1.0, {"script": written}))
             continue
         name, signs, at_home = own.foreign_words(own.words[i], text)
-        total = own.words[i].total()
-        if not signs or signs <= at_home or signs < _SIGNS_RATIO * min(total, _READ_WORDS):
+        total, count = own.words[i].total(), len(signs)
+        if count <= at_home or count < _SIGNS_RATIO * min(total, _READ_WORDS):
             continue
         # One sign needs the support of unusual character runs in more than a name; else the row is noted only.
-        alone = signs == 1
-        sure = not alone or (spreads[i] >= _STRANGE and total >= _LEAST_WORDS)
-        score = (0.65 if alone else signs / (signs + at_home)) if sure else 0.3
-        found.append((i, score, {"language": name, "signs": signs, "own_words": at_home}))
+        # Two letters make a word of some language by chance, in noise too.
+        alone = count == 1
+        chance = all(len(sign) == 2 for sign in signs)
+        proof = not chance and total >= _LEAST_WORDS and count >= _ALONE_RATIO * total
+        sure = not alone or (spreads[i] >= _STRANGE and proof)
+        score = (0.65 if alone else count / (count + at_home)) if sure else 0.3
+        found.append((i, score, {"language": name, "signs": sorted(signs)[:10], "own_words": at_home}))
     return found
 
 

@@ -80,12 +80,15 @@ _HEDGES = re.compile(
 )
 _SENTENCE = re.compile(r"(?<=[.!?])\s+|\n+")
 _READ_SENTENCES = 4
+_READ_CHARS = 20_000
+# A refusal is said early; and patterns that start with any signs take the square of the length of a run of signs.
+_SENTENCE_CHARS = 600
 
 
 def kind(text: str) -> Kind:
     """Return what an answer does; only its first sentences are read for refusals."""
-    plain = text.replace("’", "'").strip()
-    sentences = [s for s in _SENTENCE.split(plain) if s.strip()]
+    plain = text[:_READ_CHARS].replace("’", "'").strip()
+    sentences = [s[:_SENTENCE_CHARS] for s in _SENTENCE.split(plain) if s.strip()]
     first = sentences[:_READ_SENTENCES]
     refuses = [s for s in first if is_refusal(s) or _REFUSES.search(s)]
     disclaims = [s for s in first if _DISCLAIMS.search(s) and s not in refuses]

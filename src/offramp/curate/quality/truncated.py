@@ -2,10 +2,12 @@
 
 Signs: a finish reason that says so; an output length that many answers share and none exceeds (the token limit);
 JSON that is open at its end where most answers are JSON; brackets, quotes or code fences that stay open where the
-data's usually close; last, the ending of the text as the data's own endings judge it. The first sign that speaks
-decides. Trap: reviewed labels have no finish reason; read it only where the target is the recorded answer.
+data's usually close; a rare label that is the beginning of a common one; last, the last word of a text as the data's
+own texts judge it. The first sign that speaks decides. Trap: reviewed labels have no finish reason; read it only where
+the target is the recorded answer.
 """
 
+import bisect
 import json
 import re
 from collections import Counter
@@ -21,7 +23,8 @@ from offramp.curate.quality.endings import cut_chances
 
 RULE = "cut_answer"
 THRESHOLD = 0.8
-"""An ending alone reaches this only inside a word; likelier endings below it are notes for a person."""
+ENDING_THRESHOLD = 0.6
+"""For a last word alone, whose score is the chance of a cut; likely ones below it are notes for a person."""
 _WHOLE_REASONS = frozenset({"stop", "tool_calls", "function_call", "end_turn", "stop_sequence", "eos"})
 _LIMIT_ROWS = 3
 _LIMIT_EXCESS = 5.0
@@ -29,7 +32,12 @@ _JSON_RATIO = 0.5
 _OPEN_RATIO = 0.02
 _LEAST_ROWS = 100
 _LEAST_WORDS = 5
-_STRING = re.compile(r'"(?:[^"\\]|\\.)*"', re.DOTALL)
+_COMMON_ROWS = 5
+_RARE_ROWS = 2
+_RARE_RATIO = 0.05
+_LABEL_CHARS = 2
+# An open string is matched to its end too, or every quote in it would be tried again.
+_STRING = re.compile(r'"(?:[^"\\]|\\.?)*+("?)', re.DOTALL)
 _PAIRS = {")": "(", "]": "[", "}": "{"}
 
 Sign = tuple[float, dict[str, object]]
@@ -48,7 +56,7 @@ def findings(
     if from_incumbent:
         found |= _limits(rows)
         found |= _reasons(rows)
-    for position, sign in [*_json(answers), *_open(answers), *_endings(answers, seed)]:
+    for position, sign in [*_json(answers), *_open(answers), *_labels(answers), *_endings(answers, seed)]:
         found.setdefault(position, sign)
     whole = _said_whole(rows) if from_incumbent else frozenset()
     ids = row_tables.ids(rows)
@@ -58,8 +66,9 @@ def findings(
         # A provider that says the answer is whole is believed over its looks, not over open JSON.
         doubtful = position in whole and evidence["sign"] in ("token limit", "open", "ending")
         score = min(score, 0.4) if doubtful else score
-        action = QUARANTINE if score >= THRESHOLD else REVIEW
-        made.append(Finding(ids[position], RULE, score, THRESHOLD, {"column": column, **evidence}, action))
+        least = ENDING_THRESHOLD if evidence["sign"] == "ending" else THRESHOLD
+        action = QUARANTINE if score >= least else REVIEW
+        made.append(Finding(ids[position], RULE, score, least, {"column": column, **evidence}, action))
     return made
 
 
@@ -72,7 +81,7 @@ def open_marks(text: str) -> str:
     """Return what a text leaves open: "```", a bracket, a double quote, or "" when all is closed."""
     if text.count("```") % 2:
         return "```"
-    bare = _STRING.sub('""', text)
+    bare = _STRING.sub(lambda found: '""' if found.group(1) else found.group(), text)
     stack: list[str] = []
     for char in bare:
         if char in "([{":
@@ -169,6 +178,38 @@ def _open(answers: list[str]) -> list[tuple[int, Sign]]:
         for i, (mark, text) in enumerate(zip(marks, answers, strict=True))
         if mark and counts[mark] <= most and not text.rstrip().endswith((".", "!", "?"))
     ]
+
+
+def _labels(answers: list[str]) -> list[tuple[int, Sign]]:
+    """Find rare labels that a common label begins with."""
+    if free_text(answers):
+        return []
+    counts = Counter(text for text in map(str.rstrip, answers) if text)
+    common = sorted(label for label, n in counts.items() if n >= _COMMON_ROWS)
+    wholes = {label: _completion(label, common) for label in counts}
+    begins = {
+        label: whole
+        for label, whole in wholes.items()
+        if counts[label] <= max(_RARE_ROWS, _RARE_RATIO * counts[whole])
+    }
+    # Where other labels are as rare, being rare is no sign; a cut inside a word still is one.
+    usual = sum(not whole for whole in begins.values()) > _OPEN_RATIO * len(common)
+    found: list[tuple[int, Sign]] = []
+    for i, text in enumerate(answers):
+        label = text.rstrip()
+        if whole := begins.get(label, ""):
+            at_word = label[-1].isalnum() and not whole[len(label)].isalnum()
+            score = 0.5 if at_word and usual else 0.9
+            found.append((i, (score, {"sign": "label", "begins": whole})))
+    return found
+
+
+def _completion(label: str, common: list[str]) -> str:
+    """Return a common label that begins with this one, or ""; "Phone" may be a label beside "Phones"."""
+    at = bisect.bisect_right(common, label)
+    if len(label) < _LABEL_CHARS or at == len(common) or not common[at].startswith(label):
+        return ""
+    return "" if common[at][len(label) :] in ("s", "es") else common[at]
 
 
 def _endings(answers: list[str], seed: int) -> list[tuple[int, Sign]]:

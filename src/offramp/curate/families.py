@@ -1,0 +1,130 @@
+"""Which rows are variants of each other: found by shared text, by standing out, and by meaning, in this order.
+
+Rows of the same text merge, before anything is embedded, because embedding is the cost. Everything else only links:
+linked rows go to one split and none is taken out. Up to `EXACT_ROWS` rows meaning is the workspace's encoder; beyond,
+it is the static table distilled from it, tens of times faster, whose cosine links only rows that also share text.
+Trap: rows made from one template share most of their text without being variants; where likeness would tie too many
+rows into one family, stricter likenesses are tried in turn.
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate import duplicates, lexical, neighbours, semantic
+from offramp.curate.cells import EXACT_ROWS
+from offramp.curate.finding import Finding
+from offramp.curate.neighbours import Embedder, Neighbourhood
+from offramp.curate.run import Run
+from offramp.curate.split import Item, components
+from offramp.types import Progress
+
+if TYPE_CHECKING:
+    from offramp.embed.static import StaticEmbedder
+
+LINK_RATIOS = (0.6, 0.75, 0.9)
+"""Stricter likenesses for families."""
+LARGEST_RATIO = 0.05
+"""A family by likeness alone may hold this share of the rows,"""
+LARGEST_ROWS = 20
+"""or so many."""
+_NEVER = 1.01
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """What turns texts into vectors."""
+
+    exact: Embedder
+    """The workspace's encoder."""
+    static: "StaticEmbedder | None" = None
+    """Its static table; without one, paraphrases are not looked for and all rows are encoded exactly."""
+
+
+@dataclass(frozen=True)
+class Around:
+    """The rows that were compared, and what is near what."""
+
+    rows: pa.Table = field(repr=False)
+    """They themselves, as they were then."""
+    ids: list[str]
+    """Their ids."""
+    vectors: np.ndarray = field(repr=False)
+    """Their vectors, (rows, d), float32, or float16 where they are static."""
+    near: Neighbourhood = field(repr=False)
+    """Their neighbours."""
+    exact: bool
+    """Whether the vectors are the encoder's own."""
+    links: list[tuple[str, str]] = field(repr=False)
+    """Which rows of the view are variants of each other."""
+    paraphrases: list[Finding] = field(repr=False)
+    """Rows that say the same as another and have another output."""
+    reworded: int = 0
+    """Rows that say the same as another, and have the same output."""
+
+
+def same_text(run: Run, progress: Progress) -> list[tuple[str, str]]:
+    """Merge rows of the same text, note those with another output, and return which rows share much text."""
+    limits = run.settings.lexical
+    start, ids = run.view, row_tables.ids(run.view)
+    seen = lexical.survey([start], thresholds=limits, seed=run.seed, progress=progress)
+    run.decide(duplicates.find_near_leaks(start, seen.pairs.rows(), least=limits.merge_ratio))
+    run.decide(lexical.find(start, seen, thresholds=limits))
+    alive = set(row_tables.ids(run.view)) - run.held
+    run.note(one for one in lexical.findings(start, seen, thresholds=limits) if one.row in alive)
+    links: list[tuple[str, str]] = []
+    for least in (0.0, *LINK_RATIOS):
+        links = [(ids[a], ids[b]) for a, b, likeness in seen.pairs.rows() if likeness >= least]
+        if _largest(ids, links) <= max(LARGEST_RATIO * len(ids), LARGEST_ROWS):
+            break
+    return links
+
+
+def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress: Progress) -> Around:
+    """Find what is near what among the rows of the view; `links` are known before."""
+    view, ids = run.view, row_tables.ids(run.view)
+    texts = row_tables.texts(view)
+    noted: list[Finding] = []
+    same = 0
+    if encoders.static is not None:
+        limits = run.settings.paraphrase
+        said = semantic.survey(texts, embedder=encoders.static, thresholds=limits, progress=progress)
+        links = [*links, *said.links(ids)]
+        both = semantic.findings(view, said, thresholds=limits)
+        noted = [one for one in both if one.rule == semantic.CONFLICT]
+        same = len(both) - len(noted)
+    exact = encoders.static is None or len(ids) <= EXACT_ROWS
+    vectors = _encoded(run, encoders, progress, exact=exact)
+    near = run.settings.near
+    if not exact:
+        # A static cosine says too little to link by itself.
+        near = near.model_copy(update={"alone_cosine": _NEVER})
+    found = neighbours.survey(texts, vectors, thresholds=near, progress=progress)
+    pairs = neighbours.family_pairs(found.pairs, near)
+    links = run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in pairs.rows())])
+    return Around(view, ids, vectors, found, exact, links, noted, same)
+
+
+def _encoded(run: Run, encoders: Encoders, progress: Progress, *, exact: bool) -> np.ndarray:
+    excerpts = row_tables.excerpts(run.view)
+    progress("embedding rows", 0, len(excerpts))
+    if exact or encoders.static is None:
+        vectors = np.asarray(encoders.exact.encode(excerpts), np.float32)
+    else:
+        vectors = np.empty((len(excerpts), encoders.static.dim), np.float16)
+        for start in range(0, len(excerpts), EXACT_ROWS):
+            part = excerpts[start : start + EXACT_ROWS]
+            vectors[start : start + len(part)] = encoders.static.encode(part)
+            progress("embedding rows", start + len(part), len(excerpts))
+    progress("embedding rows", len(excerpts), len(excerpts))
+    return vectors
+
+
+def _largest(ids: list[str], links: Iterable[tuple[str, str]]) -> int:
+    sizes = Counter(components([Item(row, "") for row in ids], links).values())
+    return max(sizes.values(), default=0)

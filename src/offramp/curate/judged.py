@@ -1,0 +1,103 @@
+"""Let the detectors judge the rows outside the holdout, once it is fixed.
+
+Guarantee: nothing here reads the holdout's outputs or takes its rows out, so the test stays what the traffic is. Inputs
+are not edited here either: what cleaning does to them, serving does too, and nothing else may.
+Trap: what is judged against all other rows (labels, strangeness) is judged on a sample of very many rows, drawn evenly.
+"""
+
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+
+from offramp import rows as row_tables
+from offramp.curate import drift, label_review, outliers, prompts, quality, repair
+from offramp.curate.families import Around
+from offramp.curate.finding import EDIT, REVIEW, Finding
+from offramp.curate.label_review import Beside
+from offramp.curate.left_out import MAX_CELLS
+from offramp.curate.neighbours import Neighbourhood
+from offramp.curate.quality import refusals
+from offramp.curate.run import Run
+from offramp.curate.settings import TaskLike
+from offramp.types import Progress
+
+JUDGED_ROWS = 100_000
+"""Rows whose labels and strangeness are judged at once; of more, every second, third, … row."""
+
+
+def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progress: Progress) -> None:
+    """Note what is strange about the rows that are not in `held`, and decide what is sure."""
+    progress("judging rows", 0, 4)
+    _off_task(run, around, held)
+    progress("judging rows", 1, 4)
+    outside = _outside(run, held)
+    found = quality.findings(outside, from_incumbent=task.target_is_incumbent, seed=run.seed)
+    run.note(_careful(found, from_incumbent=task.target_is_incumbent))
+    progress("judging rows", 2, 4)
+    outside = _outside(run, held)
+    run.note(drift.findings(outside))
+    run.note(prompts.findings(outside))
+    run.notes += prompts.notes(outside)
+    progress("judging rows", 3, 4)
+
+
+def judge_labels(
+    run: Run, task: TaskLike, around: Around, families: dict[str, str], progress: Progress
+) -> None:
+    """Note doubtful labels of the rows in `families` (row id to family), and mend them where settings ask for it."""
+    if not run.labelled:
+        return
+    view = run.view.filter(pa.array([row in families for row in row_tables.ids(run.view)], pa.bool_()))
+    labels = len({*row_tables.targets(view)}) or 1
+    view = view.take(pa.array(_every(view.num_rows, min(JUDGED_ROWS, MAX_CELLS // labels))))
+    ids = row_tables.ids(view)
+    where = {row: position for position, row in enumerate(around.ids)}
+    vectors = np.asarray(around.vectors[[where[row] for row in ids]], np.float32)
+    weights = run.weights()
+    beside = Beside(
+        vectors, families=[families[row] for row in ids], weights=[weights[row] for row in ids]
+    )
+    reviewed = label_review.review(view, task, beside=beside, progress=progress)
+    run.note(reviewed.findings)
+    if repair.RELABEL in run.settings.thresholds:
+        run.note(repair.relabels(view, reviewed, families=[families[row] for row in ids]))
+
+
+def _off_task(run: Run, around: Around, held: set[str]) -> None:
+    rows, near = around.rows, around.near
+    outside = [row not in held for row in around.ids]
+    if around.exact:
+        vectors = around.vectors
+        run.note(outliers.findings(rows, near, outside, vectors=vectors))
+        # Rows that are very far from everything need not be strange enough for the queue.
+        run.decide(outliers.find(rows, near, outside, vectors=vectors))
+        return
+    # A static embedding is too coarse to take a row out by.
+    part = np.array(_every(rows.num_rows, JUDGED_ROWS))
+    place = np.full(rows.num_rows, -1)
+    place[part] = np.arange(len(part))
+    kept = np.maximum(place[near.nearest[part]], 0)
+    seen = Neighbourhood(near.pairs, kept, near.nearest_cosine[part])
+    vectors = np.asarray(around.vectors[part], np.float32)
+    found = outliers.findings(rows.take(pa.array(part)), seen, [outside[i] for i in part], vectors=vectors)
+    run.note(replace(one, action=REVIEW) for one in found)
+
+
+def _every(n: int, most: int) -> list[int]:
+    """Return at most `most` of n positions, evenly spaced."""
+    return list(range(0, n, max(1, -(-n // most))))
+
+
+def _outside(run: Run, held: set[str]) -> pa.Table:
+    ids = row_tables.ids(run.view)
+    return run.view.filter(pa.array([row not in held for row in ids], pa.bool_()))
+
+
+def _careful(found: Iterable[Finding], *, from_incumbent: bool) -> Iterable[Finding]:
+    for one in found:
+        if one.action == EDIT and one.column != "target":
+            continue
+        # A reviewed answer that reads like a refusal may be the right one.
+        yield one if from_incumbent or one.rule != refusals.RULE else replace(one, action=REVIEW)
