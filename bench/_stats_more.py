@@ -95,7 +95,9 @@ def measure_live(random: np.random.Generator) -> list[dict[str, Any]]:
         for first in range(0, FALSE_STREAMS, blocks):
             d = scenario.streams(random, -margin, (min(blocks, FALSE_STREAMS - first), pairs))
             false += int(np.isfinite(first_passage(log_e_values(d, margin, span=span))).sum())
-            after_false += int(np.isfinite(first_passage(log_e_values(d, margin, span=span, known=holdout))).sum())
+            after_false += int(
+                np.isfinite(first_passage(log_e_values(d, margin, span=span, known=holdout))).sum()
+            )
             peeked += int(peeking(scenario, d).sum())
         equal, eight, better, after = [], [], [], []
         for first in range(0, STREAMS, blocks):

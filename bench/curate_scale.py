@@ -12,7 +12,6 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +28,10 @@ SEED = 31
 CHILD = """
 import json, sys, time
 import pyarrow.parquet as pq
-from offramp.curate import CurateSettings, curate
-from offramp.curate.near import embedder_for
+from pathlib import Path
+from offramp.curate import CurateSettings, Encoders, curate
 from offramp.embed import Embedder
+from offramp.embed.static import StaticEmbedder, shared_folder
 from offramp.types import Task
 began = time.perf_counter()
 rows = pq.read_table(sys.argv[1])
@@ -42,8 +42,8 @@ def progress(what, done, total):
         steps[last[0]] = steps.get(last[0], 0.0) + now - last[1]
         last[:] = [what, now]
 task = Task(name="scale", inputs=("text",), target="label")
-done = curate(rows, task=task, settings=CurateSettings(), embedder=embedder_for(rows.num_rows, Embedder.load()),
-              seed=1, progress=progress)
+encoders = Encoders(Embedder.load(), StaticEmbedder.load(cache=shared_folder(Path(sys.argv[2])), progress=progress))
+done = curate(rows, task=task, settings=CurateSettings(), encoders=encoders, seed=1, progress=progress)
 for name in ("ledger", "findings", "splits"):
     pq.write_table(getattr(done, name), f"{sys.argv[2]}/{name}.parquet", compression="zstd")
 progress("end", 0, 0)
@@ -80,7 +80,12 @@ def curated(folder: Path, size: int) -> dict[str, Any]:
         child = os.posix_spawn(
             sys.executable,
             [sys.executable, "-c", CHILD, f"{scratch}/rows.parquet", scratch],
-            {**os.environ, "HF_HUB_OFFLINE": "1", "http_proxy": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"},
+            {
+                **os.environ,
+                "HF_HUB_OFFLINE": "1",
+                "http_proxy": "http://127.0.0.1:9",
+                "https_proxy": "http://127.0.0.1:9",
+            },
             file_actions=[(os.POSIX_SPAWN_OPEN, 1, str(out), os.O_WRONLY | os.O_CREAT, 0o600)],
         )
         _, status, used = os.wait4(child, 0)
@@ -137,9 +142,9 @@ def semhash(texts: list[str], rows: pa.Table) -> np.ndarray:
     """Its own defaults (cosine 0.9) over the same offline static embedding, because its own model is a download."""
     from semhash import SemHash
 
-    from offramp.embed.static import StaticEmbedder
+    from offramp.embed.static import StaticEmbedder, shared_folder
 
-    static = StaticEmbedder.load()
+    static = StaticEmbedder.load(cache=shared_folder(Path(tempfile.gettempdir())))
 
     class Encoder:
         def encode(self, inputs: list[str], **_: Any) -> np.ndarray:

@@ -40,7 +40,9 @@ def main() -> None:
             # Of this child alone: what all children used together would hide a smaller one's peak.
             _, status, used = os.wait4(started.pid, 0)
             if status:
-                sys.exit(f"offramp demo --size {size} ended with exit code {os.waitstatus_to_exitcode(status)}")
+                sys.exit(
+                    f"offramp demo --size {size} ended with exit code {os.waitstatus_to_exitcode(status)}"
+                )
             seconds = time.perf_counter() - began
             with offramp.open(folder) as ws:
                 data = ws.curate()

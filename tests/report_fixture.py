@@ -132,7 +132,9 @@ def cost() -> r.Cost:
 def curation() -> rows.Curation:
     """Return an account that reconciles: 4,180 in, 4,021 used."""
 
-    def step(rule: str, title: str, action: rows.Action, count: int, *texts: str, **more: Any) -> rows.CurationStep:
+    def step(
+        rule: str, title: str, action: rows.Action, count: int, *texts: str, **more: Any
+    ) -> rows.CurationStep:
         examples = tuple(rows.RowExample(row=f"offer-{i:05d}", text=text, note="same as offer-00017" if "dup" in rule else "")
                          for i, text in enumerate(texts, 41))  # fmt: skip
         return rows.CurationStep(rule=rule, title=title, action=action, count=count, reason="It would teach or test the wrong thing.",
@@ -163,7 +165,9 @@ def curation() -> rows.Curation:
 
 def families() -> rows.Families:
     """Return 41 families."""
-    members = tuple(rows.RowExample(row=f"offer-{i:05d}", text=f"LEGO Technic 42141, part {i}") for i in (3, 9, 12))
+    members = tuple(
+        rows.RowExample(row=f"offer-{i:05d}", text=f"LEGO Technic 42141, part {i}") for i in (3, 9, 12)
+    )
     return rows.Families(count=41, rows=97, largest=6, sizes=(("2", 33), ("3", 5), ("4–5", 2), ("6–10", 1)),
                          examples=(rows.Family(rows=6, home="train", members=members),), conflicts_aside=17, conflicts_open=4)  # fmt: skip
 
@@ -178,7 +182,13 @@ def spread(title: str, psi: float) -> rows.Distribution:
         return rows.Group(title=name, rows=count, shares=shares, weighted=shares, **facts,
                           reading=None if index is None else reading)  # fmt: skip
 
-    groups = (("came in", 4180, None), ("used", 4021, 0.001), ("train", 3205, 0.002), ("validation", 404, 0.01), ("holdout", 412, psi))
+    groups = (
+        ("came in", 4180, None),
+        ("used", 4021, 0.001),
+        ("train", 3205, 0.002),
+        ("validation", 404, 0.01),
+        ("holdout", 412, psi),
+    )
     return rows.Distribution(title=title, bins=("1–3", "4–7", "8–15", "16–31", "32–63"), reads_inputs=title.startswith("Length"),
                              groups=tuple(group(*one) for one in groups), note="Read on every row.")  # fmt: skip
 

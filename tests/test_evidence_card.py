@@ -16,7 +16,9 @@ from tickets import workspace
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    ws = workspace(tmp_path_factory.mktemp("card"), provenance={"origin": {"writer": "model", "model": "gpt-4o"}})
+    ws = workspace(
+        tmp_path_factory.mktemp("card"), provenance={"origin": {"writer": "model", "model": "gpt-4o"}}
+    )
     data = ws.curate()
     yield ws, data
     ws.close()
@@ -59,7 +61,11 @@ def test_a_pack_describes_its_table_of_rows(made):
     assert first == second
     found = json.loads(first["croissant.json"])
     assert missing(found) == ("license", "url", "creator")
-    assert [item["name"] for item in found["recordSet"][0]["field"]] == ["rows/id", "rows/split", "rows/cluster"]
+    assert [item["name"] for item in found["recordSet"][0]["field"]] == [
+        "rows/id",
+        "rows/split",
+        "rows/cluster",
+    ]
     front = yaml.safe_load(first["card.md"].decode().split("---\n")[1])
     assert front["pretty_name"] == "tickets"
 

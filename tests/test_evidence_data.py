@@ -104,7 +104,9 @@ def test_only_rows_in_use_wait_for_people_the_surest_first():
 
 
 def test_precision_is_shown_where_people_judged_and_nowhere_else():
-    found = account(TABLES, TASK, judged={"gibberish": (8, 10, 0.49, 0.94, 9, 12), "label_error": (0, 0, 0.0, 1.0)})
+    found = account(
+        TABLES, TASK, judged={"gibberish": (8, 10, 0.49, 0.94, 9, 12), "label_error": (0, 0, 0.0, 1.0)}
+    )
 
     judged = {one.rule: one.precision for one in (*found.steps, *found.reviews)}
     assert judged["gibberish"] is not None and judged["gibberish"].confirmed == 8
@@ -152,7 +154,11 @@ def test_the_map_says_which_rows_were_set_aside():
 
 def test_a_pack_without_inputs_gives_the_same_account_without_texts():
     bare = Tables(
-        private._rows(ROWS), private._ledger(TABLES.ledger), private._findings(TABLES.findings), SPLITS, POINTS
+        private._rows(ROWS),
+        private._ledger(TABLES.ledger),
+        private._findings(TABLES.findings),
+        SPLITS,
+        POINTS,
     )
 
     again, shown = account(bare, TASK).without_texts(), account(TABLES, TASK).without_texts()

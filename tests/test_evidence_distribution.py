@@ -100,7 +100,9 @@ def test_rare_ends_are_joined():
 
 def test_a_label_with_few_rows_shares_a_bin_and_no_row_is_lost():
     given = [f"label {i:02d}" for i in range(20) for _ in range(30 - i)]
-    rows = pa.table({"id": [str(i) for i in range(len(given))], "field.x": ["w"] * len(given), "target": given})
+    rows = pa.table(
+        {"id": [str(i) for i in range(len(given))], "field.x": ["w"] * len(given), "target": given}
+    )
     splits = ["train" if i % 2 else "holdout" for i in range(len(given))]
 
     (found,) = (one for one in distributions(rows, chosen(splits), Task(name="t", inputs=("x",), target="y"))
@@ -139,7 +141,9 @@ def test_what_is_no_time_is_not_known(written):
 
 
 def test_rows_in_use_are_found_by_id():
-    splits = pa.table({"id": ["c", "a"], "split": ["train", "holdout"], "weight": pa.array([3, 1], pa.int64())})
+    splits = pa.table(
+        {"id": ["c", "a"], "split": ["train", "holdout"], "weight": pa.array([3, 1], pa.int64())}
+    )
 
     found = Chosen.of(["a", "b", "c"], splits)
 

@@ -31,7 +31,9 @@ MANY_PARAMETERS: dict[str, str] = {
 }
 
 FORBIDDEN_NAMES = {"utils.py", "util.py", "helpers.py", "helper.py", "misc.py", "common.py", "base_utils.py"}
-HEAVY = "torch,transformers,peft,sklearn,scipy,pandas,datasets,openvino,onnxruntime,genai_prices"
+HEAVY = (
+    "torch,transformers,peft,sklearn,scipy,pandas,datasets,openvino,onnxruntime,genai_prices,spacy,presidio_analyzer"
+)
 FORBIDDEN_CALLS = {"eval", "exec", "yaml.unsafe_load", "yaml.full_load"}
 SAFE_LOADERS = {"yaml.BaseLoader", "yaml.SafeLoader", "yaml.CSafeLoader"}
 FORBIDDEN_MODULES = {"pickle", "cPickle", "dill", "cloudpickle", "marshal", "shelve", "joblib"}

@@ -239,7 +239,7 @@ def test_a_forged_number_is_recomputed_though_every_checksum_is_right(
 def test_a_forged_answer_score_or_page_is_recomputed(files: dict[str, bytes], tmp_path: Path):
     answers = next(name for name in files if name.endswith("answers.parquet"))
     table = pq.read_table(io.BytesIO(files[answers]))
-    texts = pa.array(["nonsense", *table.column("text").to_pylist()[1:]], pa.string())
+    texts = pa.array(["nonsense"] * table.num_rows, pa.string())
     sink = io.BytesIO()
     pq.write_table(table.set_column(table.column_names.index("text"), "text", texts), sink)
     page = files["report.html"].replace(b"Accuracy", b"Certainty", 1).replace(b"accuracy", b"certainty", 1)

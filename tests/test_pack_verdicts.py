@@ -15,7 +15,9 @@ from tickets import workspace
 def test_a_judged_workspace_packs_and_verifies_and_bare_packs_quote_nothing(tmp_path, texts):
     with workspace(tmp_path) as ws:
         row = _rows.ids(ws.rows(ws.curate(), "train"))[0]
-        said = Verdict(row, "near_duplicate", "edit", "ann", "field.text", "money", "secret words", note="see secret")
+        said = Verdict(
+            row, "near_duplicate", "edit", "ann", "field.text", "money", "secret words", note="see secret"
+        )
         Journal.of(ws.path).add(said)
         Journal.of(ws.path).add(Verdict(row, "label_error", "drop", "ann"))
         with Journal.of(ws.path).path.open("ab") as file:

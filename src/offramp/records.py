@@ -14,7 +14,16 @@ from offramp.types import MadeBy, Record, content_id
 
 R = TypeVar("R", bound=Record)
 
-RECIPES = {"ingest": 1, "curate": 1, "fit": 1, "evaluate": 1, "verdict": 1, "cost": 1, "judge": 1, "ratings": 1}
+RECIPES = {
+    "ingest": 1,
+    "curate": 1,
+    "fit": 1,
+    "evaluate": 1,
+    "verdict": 1,
+    "cost": 1,
+    "judge": 1,
+    "ratings": 1,
+}
 """Raised when a stage would make something else from the same inputs, so that old results are not taken for new."""
 
 

@@ -56,7 +56,9 @@ def export_dataset(
         ConfigError: the folder exists and is not empty.
     """
     if folder.exists() and any(folder.iterdir()):
-        raise ConfigError(f"an empty folder was expected in {str(folder)!r}; it holds files; name another one")
+        raise ConfigError(
+            f"an empty folder was expected in {str(folder)!r}; it holds files; name another one"
+        )
     permit(roster, data, "export")
     rows = roster.view(data)
     making = folder.with_name(f".{folder.name}.{os.getpid()}")

@@ -71,7 +71,14 @@ class Roster:
         """Both, for curation."""
         from offramp.curate import Encoders
 
-        return Encoders(self.embedder, self.static)
+        redactor = None
+        if self.settings.curate.personal != "off":
+            from offramp.curate.personal import Redactor
+            from offramp.curate.personal.tagger import load_tagger
+            from offramp.embed.static import shared_folder
+
+            redactor = Redactor(load_tagger(shared_folder(self.path / "cache"), progress=self.progress))
+        return Encoders(self.embedder, self.static, redactor)
 
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""

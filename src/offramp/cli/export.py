@@ -25,7 +25,9 @@ def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> No
     from offramp.types import Candidate
 
     if tool not in ("promptfoo", "inspect", "dataset"):
-        raise ConfigError(f"an export to {tool!r} was asked for; there are 'promptfoo', 'inspect' and 'dataset'")
+        raise ConfigError(
+            f"an export to {tool!r} was asked for; there are 'promptfoo', 'inspect' and 'dataset'"
+        )
     data = workspace.curate()
     if tool == "dataset":
         return _dataset(workspace, data, folder, json=json)

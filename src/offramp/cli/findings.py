@@ -66,7 +66,9 @@ def _rows(workspace: "Workspace", found: "pa.Table", rule: str, limit: int, *, j
         raise NotFoundError(f"findings of {rule!r} were asked for; found those of {there!r}")
     part = part.slice(0, limit)
     if json:
-        return tables.as_json([{**line, "evidence": _json.loads(line["evidence"])} for line in part.to_pylist()])
+        return tables.as_json(
+            [{**line, "evidence": _json.loads(line["evidence"])} for line in part.to_pylist()]
+        )
     raw = workspace.rows(workspace.ingest())
     texts = dict(zip(_table.ids(raw), _table.texts(raw), strict=True))
     cells = [

@@ -7,6 +7,7 @@ rows. Inputs are cleaned by the same pure function that serving runs.
 """
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +26,7 @@ from offramp.curate import (
     ledger,
     lexical,
     outliers,
+    personal,
     prompts,
     quality,
     repair,
@@ -34,10 +36,12 @@ from offramp.curate import (
 from offramp.curate.certificate import certify
 from offramp.curate.clean import clean_text
 from offramp.curate.families import Around, Encoders, around, same_text
+from offramp.curate.finding import REVIEW
 from offramp.curate.judged import judge_labels, judge_rows
 from offramp.curate.ledger import apply, drop
 from offramp.curate.neighbours import Thresholds
 from offramp.curate.notes import notes
+from offramp.curate.prompts import repeated
 from offramp.curate.run import Run
 from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, Guided, TaskLike
 from offramp.curate.split import Item, Placed, split
@@ -61,7 +65,9 @@ __all__ = [
 
 RULES = (
     answers.EMPTY_INPUT,
+    prompts.RULE,
     clean.RULE,
+    personal.RULE,
     labels.FORM,
     repair.JSON_FORM,
     repair.CUT_TURN,
@@ -80,7 +86,6 @@ RULES = (
     outliers.RULE,
     *quality.RULES,
     drift.RULE,
-    prompts.RULE,
     verdicts.RULE,
     label_errors.RULE,
     repair.RELABEL,
@@ -107,6 +112,7 @@ def curate(
     _check(rows, settings)
     run = Run(rows, settings, seed, labelled=task.kind == "classify")
     boilerplate = _clean(run, progress)
+    _personal(run, encoders, progress)
     _judge_labels(run, task)
     _need_labels(run)
     progress("finding duplicates", 0, 1)
@@ -121,7 +127,8 @@ def curate(
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
     known = (tuple(sorted(task.labels)) or _label_set(run.view, splits)) if run.labelled else ()
-    certificate = certify(run.view, splits, _vectors(run, found), settings, seed=seed)
+    limits = settings.model_copy(update={"near": found.thresholds})
+    certificate = certify(run.view, splits, _vectors(run, found), limits, seed=seed)
     if not run.labelled:
         certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
@@ -153,14 +160,35 @@ def _clean(run: Run, progress: Progress) -> tuple[str, ...]:
     learn_from = run.raw.filter(
         pa.array([row not in run.held for row in row_tables.ids(run.raw)], pa.bool_())
     )
+    prompted = repeated.find(learn_from)
+    run.note(prompts.findings(learn_from, found=prompted))
     undone = clean.RULE in run.settings.undo
     boilerplate = (
         () if undone else clean.learn_boilerplate(learn_from, min_ratio=run.settings.boilerplate_ratio)
     )
     run.decide(clean.find(run.view, boilerplate))
     run.decide(answers.find_empty_inputs(run.view))
+    # What cleaning took out needs no word.
+    run.notes += prompts.notes(run.view, found=prompted)
     progress("cleaning inputs", 1, 1)
     return boilerplate
+
+
+def _personal(run: Run, encoders: Encoders, progress: Progress) -> None:
+    """Find personal data in all rows, the holdout's too: serving masks the same way."""
+    if run.settings.personal == "off":
+        return
+    if encoders.redactor is None:
+        raise ConfigError(
+            "personal data was to be found; nothing that finds it was given: pass `Encoders(redactor=…)`"
+        )
+    progress("finding personal data", 0, 1)
+    found = personal.findings(run.view, encoders.redactor)
+    masks = run.settings.personal == "mask"
+    run.note(found if masks else [replace(one, action=REVIEW, before=None, after=None) for one in found])
+    counts = ", ".join(f"{n:,} {kind}" for kind, n in personal.counts(found).items())
+    run.notes.append(f"personal data {'masked' if masks else 'found, and left in'}: {counts or 'none'}")
+    progress("finding personal data", 1, 1)
 
 
 def _judge_labels(run: Run, task: TaskLike) -> None:

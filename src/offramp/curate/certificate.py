@@ -5,6 +5,7 @@ It looks at the finished splits only and shares no state with the code that made
 
 import hashlib
 from collections import Counter, defaultdict
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
@@ -17,6 +18,9 @@ from offramp.curate.text import Pieces
 
 _BLOCK_ROWS = 512
 _NEAREST = 5
+_COLUMNS = 32_768
+CHECKED_ROWS = 5_000
+"""Rows of the holdout, and of validation, that are compared with all others; of more, evenly drawn ones."""
 
 
 def certify(
@@ -64,16 +68,34 @@ def _closest(
     near, top_cosine, top_likeness, pairs = settings.near, -1.0, 0.0, 0
     for name, other in (("holdout", ("train", "validation")), ("validation", ("train",))):
         asked, against = np.flatnonzero(names == name), np.flatnonzero(np.isin(names, other))
-        k = min(_NEAREST, len(against))
-        for start in range(0, len(asked) if k else 0, _BLOCK_ROWS):
-            block = asked[start : start + _BLOCK_ROWS]
-            cosines = vectors[block] @ vectors[against].T
-            best = np.argpartition(cosines, -k, axis=1)[:, -k:]
-            for row, columns in enumerate(best.tolist()):
-                for column in columns:
-                    cosine = float(cosines[row, column])
-                    likeness = pieces.likeness(int(block[row]), int(against[column]))
-                    alike = cosine >= near.family_cosine and likeness >= near.family_likeness
-                    pairs += alike or cosine >= near.alone_cosine
-                    top_cosine, top_likeness = max(top_cosine, cosine), max(top_likeness, likeness)
+        asked = asked[:: max(1, -(-len(asked) // CHECKED_ROWS))]
+        for row, columns, cosines in _nearest(vectors, asked, against):
+            for column, cosine in zip(columns, cosines, strict=True):
+                likeness = pieces.likeness(row, column)
+                alike = cosine >= near.family_cosine and likeness >= near.family_likeness
+                pairs += alike or cosine >= near.alone_cosine
+                top_cosine, top_likeness = max(top_cosine, cosine), max(top_likeness, likeness)
     return top_cosine, top_likeness, pairs
+
+
+def _nearest(
+    vectors: np.ndarray, asked: np.ndarray, against: np.ndarray
+) -> Iterator[tuple[int, list[int], list[float]]]:
+    """Yield each asked row with its nearest rows of `against` and their cosines."""
+    for start in range(0, len(asked) if len(against) else 0, _BLOCK_ROWS):
+        block = asked[start : start + _BLOCK_ROWS]
+        mine = vectors[block].astype(np.float32, copy=False)
+        best = np.full((len(block), _NEAREST), -2.0, np.float32)
+        place = np.zeros((len(block), _NEAREST), np.int64)
+        for first in range(0, len(against), _COLUMNS):
+            columns = against[first : first + _COLUMNS]
+            cosines = mine @ vectors[columns].astype(np.float32, copy=False).T
+            k = min(_NEAREST, len(columns))
+            top = np.argpartition(cosines, -k, axis=1)[:, -k:]
+            values = np.concatenate([best, np.take_along_axis(cosines, top, axis=1)], axis=1)
+            places = np.concatenate([place, columns[top]], axis=1)
+            order = np.argsort(-values, axis=1, kind="stable")[:, :_NEAREST]
+            best, place = np.take_along_axis(values, order, axis=1), np.take_along_axis(places, order, axis=1)
+        known = best > -2.0
+        for row in range(len(block)):
+            yield int(block[row]), place[row][known[row]].tolist(), best[row][known[row]].tolist()

@@ -19,12 +19,13 @@ from offramp import rows as row_tables
 from offramp.curate import duplicates, lexical, neighbours, semantic
 from offramp.curate.cells import EXACT_ROWS
 from offramp.curate.finding import Finding
-from offramp.curate.neighbours import Embedder, Neighbourhood
+from offramp.curate.neighbours import Embedder, Neighbourhood, Thresholds
 from offramp.curate.run import Run
 from offramp.curate.split import Item, components
 from offramp.types import Progress
 
 if TYPE_CHECKING:
+    from offramp.curate.personal import Redactor
     from offramp.embed.static import StaticEmbedder
 
 LINK_RATIOS = (0.6, 0.75, 0.9)
@@ -38,12 +39,14 @@ _NEVER = 1.01
 
 @dataclass(frozen=True)
 class Encoders:
-    """What turns texts into vectors."""
+    """What reads texts: encoders, and what finds personal data."""
 
     exact: Embedder
     """The workspace's encoder."""
     static: "StaticEmbedder | None" = None
     """Its static table; without one, paraphrases are not looked for and all rows are encoded exactly."""
+    redactor: "Redactor | None" = None
+    """What finds personal data, where settings ask for that."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +63,8 @@ class Around:
     """Their neighbours."""
     exact: bool
     """Whether the vectors are the encoder's own."""
+    thresholds: Thresholds
+    """What counted as near."""
     links: list[tuple[str, str]] = field(repr=False)
     """Which rows of the view are variants of each other."""
     paraphrases: list[Finding] = field(repr=False)
@@ -88,12 +93,14 @@ def same_text(run: Run, progress: Progress) -> list[tuple[str, str]]:
 def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress: Progress) -> Around:
     """Find what is near what among the rows of the view; `links` are known before."""
     view, ids = run.view, row_tables.ids(run.view)
-    texts = row_tables.texts(view)
     noted: list[Finding] = []
     same = 0
     if encoders.static is not None:
         limits = run.settings.paraphrase
+        texts = row_tables.texts(view)
         said = semantic.survey(texts, embedder=encoders.static, thresholds=limits, progress=progress)
+        # A million texts take a gigabyte: they are read again below rather than kept.
+        del texts
         links = [*links, *said.links(ids)]
         both = semantic.findings(view, said, thresholds=limits)
         noted = [one for one in both if one.rule == semantic.CONFLICT]
@@ -104,24 +111,24 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     if not exact:
         # A static cosine says too little to link by itself.
         near = near.model_copy(update={"alone_cosine": _NEVER})
-    found = neighbours.survey(texts, vectors, thresholds=near, progress=progress)
+    found = neighbours.survey(row_tables.texts(view), vectors, thresholds=near, progress=progress)
     pairs = neighbours.family_pairs(found.pairs, near)
     links = run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in pairs.rows())])
-    return Around(view, ids, vectors, found, exact, links, noted, same)
+    return Around(view, ids, vectors, found, exact, near, links, noted, same)
 
 
 def _encoded(run: Run, encoders: Encoders, progress: Progress, *, exact: bool) -> np.ndarray:
-    excerpts = row_tables.excerpts(run.view)
-    progress("embedding rows", 0, len(excerpts))
+    view, n = run.view, run.view.num_rows
+    progress("embedding rows", 0, n)
     if exact or encoders.static is None:
-        vectors = np.asarray(encoders.exact.encode(excerpts), np.float32)
+        vectors = np.asarray(encoders.exact.encode(row_tables.excerpts(view)), np.float32)
     else:
-        vectors = np.empty((len(excerpts), encoders.static.dim), np.float16)
-        for start in range(0, len(excerpts), EXACT_ROWS):
-            part = excerpts[start : start + EXACT_ROWS]
+        vectors = np.empty((n, encoders.static.dim), np.float16)
+        for start in range(0, n, EXACT_ROWS):
+            part = row_tables.excerpts(view.slice(start, EXACT_ROWS))
             vectors[start : start + len(part)] = encoders.static.encode(part)
-            progress("embedding rows", start + len(part), len(excerpts))
-    progress("embedding rows", len(excerpts), len(excerpts))
+            progress("embedding rows", start + len(part), n)
+    progress("embedding rows", n, n)
     return vectors
 
 

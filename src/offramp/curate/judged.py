@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from offramp import rows as row_tables
-from offramp.curate import drift, label_review, outliers, prompts, quality, repair
+from offramp.curate import drift, label_review, outliers, quality, repair
 from offramp.curate.families import Around
 from offramp.curate.finding import EDIT, REVIEW, Finding
 from offramp.curate.label_review import Beside
@@ -23,8 +23,8 @@ from offramp.curate.run import Run
 from offramp.curate.settings import TaskLike
 from offramp.types import Progress
 
-JUDGED_ROWS = 100_000
-"""Rows whose labels and strangeness are judged at once; of more, every second, third, … row."""
+JUDGED_ROWS = 50_000
+"""Rows whose labels and strangeness are judged; of more, every second, third, … row."""
 
 
 def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progress: Progress) -> None:
@@ -38,8 +38,6 @@ def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progres
     progress("judging rows", 2, 4)
     outside = _outside(run, held)
     run.note(drift.findings(outside))
-    run.note(prompts.findings(outside))
-    run.notes += prompts.notes(outside)
     progress("judging rows", 3, 4)
 
 
@@ -51,14 +49,15 @@ def judge_labels(
         return
     view = run.view.filter(pa.array([row in families for row in row_tables.ids(run.view)], pa.bool_()))
     labels = len({*row_tables.targets(view)}) or 1
-    view = view.take(pa.array(_every(view.num_rows, min(JUDGED_ROWS, MAX_CELLS // labels))))
+    part = _every(view.num_rows, min(JUDGED_ROWS, MAX_CELLS // labels))
+    if len(part) < view.num_rows:
+        run.notes.append(f"labels were judged on {len(part):,} of {view.num_rows:,} rows, evenly drawn")
+    view = view.take(pa.array(part))
     ids = row_tables.ids(view)
     where = {row: position for position, row in enumerate(around.ids)}
     vectors = np.asarray(around.vectors[[where[row] for row in ids]], np.float32)
     weights = run.weights()
-    beside = Beside(
-        vectors, families=[families[row] for row in ids], weights=[weights[row] for row in ids]
-    )
+    beside = Beside(vectors, families=[families[row] for row in ids], weights=[weights[row] for row in ids])
     reviewed = label_review.review(view, task, beside=beside, progress=progress)
     run.note(reviewed.findings)
     if repair.RELABEL in run.settings.thresholds:

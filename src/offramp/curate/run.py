@@ -11,7 +11,7 @@ from dataclasses import replace
 import pyarrow as pa
 
 from offramp import rows as row_tables
-from offramp.curate import answers, clean, labels, ledger, verdicts
+from offramp.curate import answers, clean, labels, ledger, personal, verdicts
 from offramp.curate.duplicates import pin_ranks
 from offramp.curate.finding import QUARANTINE, REVIEW, Finding, lines
 from offramp.curate.ledger import TAKES_OUT, Line, apply
@@ -36,6 +36,7 @@ class Run:
         said = settings.verdicts if isinstance(settings, Guided) else ()
         self.people = verdicts.settle(one for one in said if one.rule not in settings.undo)
         self._waiting = dict(self.people.decided)
+        self._seen = {row for row, _ in self.people.decided}
         self._overruled = verdicts.kept(self.people)
         self._out: set[str] = set()
 
@@ -88,8 +89,12 @@ class Run:
 
     def _may(self, line: Line) -> bool:
         # Cleaning and the form of a label are the same at serving and say nothing about the answer.
-        if line.rule in (clean.RULE, labels.FORM):
+        if line.rule in (clean.RULE, labels.FORM, personal.RULE):
             return True
+        # What a person has looked at for another reason, no detector sets aside.
+        judged = line.rule == verdicts.RULE or (line.row, line.rule) in self.people.decided
+        if line.action == "quarantine" and line.row in self._seen and not judged:
+            return False
         # A holdout row without any label cannot be scored; every other one stays, whatever a rule thinks of it.
         if line.row in self.held:
             return line.rule == answers.EMPTY

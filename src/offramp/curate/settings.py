@@ -61,6 +61,9 @@ class CurateSettings(Frozen):
     """When two texts count as alike, by the pieces they share."""
     paraphrase: ParaphraseThresholds = ParaphraseThresholds()
     """When two rows say the same in other words."""
+    personal: Literal["off", "find", "mask"] = "off"
+    """Personal data in inputs and outputs: `find` says where it is, `mask` puts placeholders in its place. Serving must
+    mask the same way."""
     test_sets: tuple[str, ...] = ()
     """Files of texts that must not be trained on, such as public tests; rows that repeat one leave."""
     thresholds: Mapping[str, float] = {}

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 SPLITS = ("train", "validation", "holdout")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Item:
     """One row to place."""
 
@@ -31,7 +31,7 @@ class Item:
     """When it happened, for a split by time; any unit that grows."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Placed:
     """Where a row went."""
 
@@ -41,7 +41,7 @@ class Placed:
     """Smallest row id of the component."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class _Component:
     """Rows that go together."""
 

@@ -77,9 +77,7 @@ def _table(
     )
 
 
-def _line(
-    candidate: Candidate, data: Dataset, scores: np.ndarray, *, chosen: Candidate | None
-) -> ScoreLine:
+def _line(candidate: Candidate, data: Dataset, scores: np.ndarray, *, chosen: Candidate | None) -> ScoreLine:
     scored = scores[~np.isnan(scores)]
     mean = None
     if len(scored):

@@ -102,7 +102,10 @@ def _ledger(table: pa.Table) -> pa.Table:
 
 
 def _findings(table: pa.Table) -> pa.Table:
-    """Blank the evidence, which quotes inputs."""
+    """Blank the evidence, which quotes inputs, and edits of anything but labels."""
+    for name in ("before", "after"):
+        labels = pc.fill_null(pc.equal(table.column("column"), "target"), False)
+        table = _with(table, name, pc.if_else(labels, table.column(name), pa.scalar(None, pa.string())))
     return _with(table, "evidence", pa.array([json.dumps({})] * table.num_rows, pa.string()))
 
 

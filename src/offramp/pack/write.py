@@ -126,6 +126,7 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
     # The page is of its records, not of the moment it was packed in.
     shown = shown.model_copy(update={"generated_at": max(record.created_at for record in records.values())})
     table = parquet(rows_of(ws, data, hashes=True))
+    kept = next(one for one in records.values() if isinstance(one, Dataset) and one.id == data.id)
     files |= {f"records/{record_id}.json": _json(_plain(record)) for record_id, record in records.items()}
     for run in runs:
         files[f"scores/{run.id}.parquet"] = parquet(scores_of(ws, run))
@@ -135,7 +136,7 @@ def gather(ws: "Workspace", *, texts: bool = True) -> dict[str, bytes]:
         "report.json": _json(_plain(shown)),
         "summaries.json": _json({run.id: ws.roster.summary(run) for run in runs if run.rows}),
         "rows.parquet": table,
-        **pack_cards(ws.roster, records[data.id], table, texts=texts),
+        **pack_cards(ws.roster, kept, table, texts=texts),
         "names.json": _json(names_of(ws)),
         "holdout.json": _json(_holdout(ws, data)),
         "settings.json": _json(_plain(ws.settings)),

@@ -126,7 +126,9 @@ def ruler(bars: Sequence[BarResult], *, width: int, id_: str) -> Markup:
     ]
     first = next((bar.bar.margin for bar in drawn if bar.bar.margin), None)
     if first and x(0) - x(-first) > 66:
-        body.append(svg.label(x(-first), 12, f"margin {amount(-first, drawn[0])}", "t axis", text_anchor="middle"))
+        body.append(
+            svg.label(x(-first), 12, f"margin {amount(-first, drawn[0])}", "t axis", text_anchor="middle")
+        )
     for tick in svg.ticks(low, high, 5):
         body.append(svg.line(x(tick), bottom, x(tick), bottom + 4))
         body.append(svg.label(x(tick), bottom + 18, f"{unit * tick:+.2g}".replace("+0", "0").replace("-", "−"),

@@ -9,7 +9,8 @@ Trap: a word's chance is not calibrated; `threshold` was chosen on half of the t
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -321,7 +322,7 @@ def _train(settings: TaggerSettings, clean: Sequence[str], progress: Progress) -
     """Tune all layers on synthetic texts, each seen once; returns what must be kept, in bfloat16."""
     import torch
 
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), _one_thread():
         torch.manual_seed(settings.seed)
         backbone = load_backbone(EMBEDDED, dtype=torch.float32)
         made: list[Marked] = list(Maker(settings.seed).texts(settings.texts))
@@ -339,6 +340,19 @@ def _train(settings: TaggerSettings, clean: Sequence[str], progress: Progress) -
         name: t.detach().to(torch.bfloat16 if name.startswith("encoder.") else torch.float32).contiguous()
         for name, t in kept.items()
     }
+
+
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Compute on one thread: several add the gradients of a shared table in the order they come."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _labelled(backbone: Backbone, text: str, spans: list[tuple[int, int, str]]) -> tuple[_Coded, np.ndarray]:

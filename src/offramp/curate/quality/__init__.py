@@ -36,6 +36,7 @@ def findings(
 
     `column` holds the answers; `from_incumbent` says that finish reasons and token counts belong to them.
     """
+    strange = language.Strange(rows)
     return [
         *encoding.findings(rows),
         *markup.findings(rows),
@@ -43,8 +44,8 @@ def findings(
         *truncated.findings(rows, column=column, from_incumbent=from_incumbent, seed=seed),
         *refusals.findings(rows, column=column),
         *echo.findings(rows, column=column),
-        *language.findings(rows),
-        *gibberish.findings(rows),
+        *language.findings(rows, strange=strange),
+        *gibberish.findings(rows, strange=strange),
     ]
 
 

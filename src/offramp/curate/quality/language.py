@@ -9,6 +9,7 @@ Trap: names and quotes ("what does 'gracias' mean") are words too; one foreign w
 
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -31,6 +32,7 @@ _READ_WORDS = 60
 _LEAST_ROWS = 50
 _READ_CHARACTERS = 2_000
 _ALONE_RATIO = 0.2
+_LEARNED_ROWS = 5_000
 _WORD = re.compile(r"[^\W\d_]+")
 _BLOB = re.compile(r"[a-z0-9+/=_-]{30,}")
 _SCRIPTS = {
@@ -65,34 +67,44 @@ def _language(words: Counter[str]) -> str:
 
 
 class _Own:
-    """What the data itself is written in."""
+    """What the data itself is written in, learned from at most 5,000 texts."""
 
     def __init__(self, texts: list[str]) -> None:
-        self.words = [Counter(_WORD.findall(_BLOB.sub(" ", text))) for text in texts]
-        self.row_scripts = [script(text) for text in texts]
-        self.scripts = _usual(self.row_scripts)
-        self.languages = _usual([_language(words) for words in self.words])
-        rows = Counter(word for words in self.words for word in words)
-        frequent = {w for w, n in rows.items() if n >= max(3.0, _COMMON_RATIO * len(texts))}
+        sample = [_read(text) for text in texts[:: max(1, -(-len(texts) // _LEARNED_ROWS))]]
+        words = [_words(text) for text in sample]
+        self.scripts = _usual([script(text) for text in sample])
+        self.languages = _usual([_language(counts) for counts in words])
+        rows = Counter(word for counts in words for word in counts)
+        frequent = {w for w, n in rows.items() if n >= max(3.0, _COMMON_RATIO * len(sample))}
         letters = Counter(
-            letter for text in texts for letter in set(text) if letter.isalpha() and letter > "z"
+            letter for text in sample for letter in set(text) if letter.isalpha() and letter > "z"
         )
-        self.letters = {a for a, n in letters.items() if n >= max(3.0, _COMMON_RATIO * len(texts))}
+        self.letters = {a for a, n in letters.items() if n >= max(3.0, _COMMON_RATIO * len(sample))}
         self.common = frequent.union(*(COMMON[name] for name in self.languages))
+        foreign = {name: words for name, words in COMMON.items() if name not in self.languages}
+        self.signs = {name: {w for w in words if len(w) > 1} - self.common for name, words in foreign.items()}
+        self.foreign_letters = {name: LETTERS.get(name, frozenset()) - self.letters for name in foreign}
+        self.any_sign = frozenset().union(*self.signs.values(), *self.foreign_letters.values())
 
     def foreign_words(self, words: Counter[str], text: str) -> tuple[str, set[str], int]:
         """Return the likeliest foreign language, its own signs in the row, and how many words are the data's own."""
         # Single letters are initials, bullets and clipped words in any language.
         at_home = sum(n for word, n in words.items() if len(word) > 1 and word in self.common)
+        letters = set() if text.isascii() else set(text)
         best, most = "", set[str]()
-        for name, common in COMMON.items():
-            if name in self.languages:
-                continue
-            signs = {w for w in words if len(w) > 1 and w in common and w not in self.common}
-            signs |= (LETTERS.get(name, frozenset()) & set(text)) - self.letters
+        for name, own in self.signs.items():
+            signs = (own & words.keys()) | (self.foreign_letters[name] & letters)
             if len(signs) > len(most):
                 best, most = name, signs
         return best, most, at_home
+
+
+def _read(text: str) -> str:
+    return text[:_READ_CHARACTERS].lower()
+
+
+def _words(text: str) -> Counter[str]:
+    return Counter(_WORD.findall(_BLOB.sub(" ", text)))
 
 
 def _usual(named: list[str]) -> frozenset[str]:
@@ -101,14 +113,30 @@ def _usual(named: list[str]) -> frozenset[str]:
     return frozenset(name for name, n in counts.items() if n >= least)
 
 
-def findings(rows: pa.Table) -> list[Finding]:
+class Strange:
+    """Strangeness of the texts of each column, measured when first asked for."""
+
+    def __init__(self, rows: pa.Table) -> None:
+        """Take the rows."""
+        self._rows = rows
+        self._known: dict[str, np.ndarray] = {}
+
+    def of(self, column: str) -> np.ndarray:
+        """Return `strangeness` of a column, float64 (rows,)."""
+        if column not in self._known:
+            self._known[column] = strangeness(values(self._rows, column))
+        return self._known[column]
+
+
+def findings(rows: pa.Table, *, strange: Strange | None = None) -> list[Finding]:
     """Return a finding for each text in a script or language that is not the data's own; none below 50 rows."""
     found: dict[str, Finding] = {}
     if rows.num_rows < _LEAST_ROWS:
         return []
     ids = row_tables.ids(rows)
+    strange = strange or Strange(rows)
     for column in text_columns(rows):
-        for i, score, evidence in judge(values(rows, column)):
+        for i, score, evidence in judge(values(rows, column), strange.of(column)):
             one = Finding(ids[i], RULE, score, THRESHOLD, {"column": column, **evidence})
             if ids[i] not in found or found[ids[i]].score < score:
                 found[ids[i]] = one
@@ -124,21 +152,23 @@ Judged = tuple[int, float, dict[str, object]]
 """Position, score and evidence."""
 
 
-def judge(texts: list[str], strange: np.ndarray | None = None) -> list[Judged]:
-    """Return each text of one column that is probably foreign; `strange` is `strangeness(texts)` where known."""
-    read = [text[:_READ_CHARACTERS].lower() for text in texts]
-    own = _Own(read)
+def judge(texts: list[str], strange: np.ndarray, *, only: Sequence[int] | None = None) -> list[Judged]:
+    """Return each text of one column that is probably foreign; `strange` is `strangeness(texts)`."""
+    own = _Own(texts)
     if not own.scripts:
         return []
-    spreads = strangeness(texts) if strange is None else strange
     found: list[Judged] = []
-    for i, text in enumerate(read):
-        written = own.row_scripts[i]
+    for i in range(len(texts)) if only is None else only:
+        text = _read(texts[i])
+        written = script(text)
         if written and written not in own.scripts:
             found.append((i, 1.0, {"script": written}))
             continue
-        name, signs, at_home = own.foreign_words(own.words[i], text)
-        total, count = own.words[i].total(), len(signs)
+        words = _words(text)
+        if own.any_sign.isdisjoint(words) and (text.isascii() or own.any_sign.isdisjoint(text)):
+            continue
+        name, signs, at_home = own.foreign_words(words, text)
+        total, count = words.total(), len(signs)
         if count <= at_home or count < _SIGNS_RATIO * min(total, _READ_WORDS):
             continue
         # One sign needs the support of unusual character runs in more than a name; else the row is noted only.
@@ -146,7 +176,7 @@ def judge(texts: list[str], strange: np.ndarray | None = None) -> list[Judged]:
         alone = count == 1
         chance = all(len(sign) == 2 for sign in signs)
         proof = not chance and total >= _LEAST_WORDS and count >= _ALONE_RATIO * total
-        sure = not alone or (spreads[i] >= _STRANGE and proof)
+        sure = not alone or (strange[i] >= _STRANGE and proof)
         score = (0.65 if alone else count / (count + at_home)) if sure else 0.3
         found.append((i, score, {"language": name, "signs": sorted(signs)[:10], "own_words": at_home}))
     return found

@@ -3,37 +3,88 @@
 A model of three characters with back-off to two, one and none is counted on all texts; a text is scored without its
 own counts, so that it does not vouch for itself, and each distinct text counts once. Bits per character; what is
 usual depends on the length, so deviations are in robust spreads of texts of about the same length.
-Trap: beyond 20,000 distinct texts each block of 20,000 is its own model, so that memory stays flat.
+Trap: beyond two million characters the model is counted on so many, of texts evenly drawn; others are looked up.
 """
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
 
 _READ_CHARACTERS = 300
-_BLOCK_TEXTS = 20_000
+_DIGIT = re.compile(r"\d")
+_LEARNED_CHARACTERS = 2_000_000
 _ALPHABET = 1024
 _BACK_OFF = 4.0
 _BIN_ROWS = 200
+_SLOT_BITS = 22
 
 
 def bits_per_character(texts: Sequence[str]) -> np.ndarray:
     """Return each text's bits per character under the model of the others, float64 (n,); 0 for an empty text."""
     forms = [_form(text) for text in texts]
     distinct = sorted(set(forms) - {""})
-    # Neighbours in the alphabet are alike; blocks take every k-th text so that each is a fair sample.
-    blocks = -(-len(distinct) // _BLOCK_TEXTS)
-    found: dict[str, float] = {"": 0.0}
-    for start in range(blocks):
-        block = distinct[start::blocks]
-        found |= zip(block, _score(block).tolist(), strict=True)
+    # Neighbours in the alphabet are alike, so the sample takes every k-th text.
+    step = max(1, -(-sum(map(len, distinct)) // _LEARNED_CHARACTERS))
+    sample = distinct[::step]
+    found: dict[str, float] = {"": 0.0} | dict(zip(sample, _score(sample).tolist(), strict=True))
+    model = _Model(sample) if step > 1 else None
+    for first in range(1, step):
+        block = distinct[first::step]
+        found |= zip(block, model.score(block).tolist() if model else (), strict=True)
     return np.array([found[form] for form in forms], np.float64)
+
+
+class _Model:
+    """The counts of a sample, for texts that are not in it."""
+
+    def __init__(self, forms: Sequence[str]) -> None:
+        points = _points(forms)
+        kinds, counts = np.unique(points, return_counts=True)
+        self._kinds = kinds[np.argsort(-counts, kind="stable")][: _ALPHABET - 1]
+        self._order = np.argsort(self._kinds)
+        contexts, last, _ = self._read(forms)
+        self._tables = [(_table(context * _ALPHABET + last), _table(context)) for context in contexts]
+
+    def score(self, forms: Sequence[str]) -> np.ndarray:
+        """Return bits per character of each form."""
+        contexts, last, text = self._read(forms)
+        chance = np.full(len(last), 1.0 / _ALPHABET)
+        for context, (pairs, alone) in zip(contexts, self._tables, strict=True):
+            seen = pairs[_slot(context * _ALPHABET + last)]
+            chance = (seen + _BACK_OFF * chance) / (alone[_slot(context)] + _BACK_OFF)
+        bits = np.bincount(text, weights=-np.log2(chance), minlength=len(forms))
+        return bits / np.maximum(1, np.bincount(text, minlength=len(forms)))
+
+    def _read(self, forms: Sequence[str]) -> tuple[list[np.ndarray], np.ndarray, np.ndarray]:
+        points = _points(forms)
+        place = np.minimum(np.searchsorted(self._kinds, points, sorter=self._order), len(self._kinds) - 1)
+        codes = self._order[place]
+        codes = np.where(self._kinds[codes] == points, codes, _ALPHABET - 1)
+        owner = np.repeat(np.arange(len(forms)), [len(form) for form in forms])
+        inner = np.flatnonzero(owner[2:] == owner[:-2]) + 2
+        one, two = codes[inner - 1], codes[inner - 2]
+        return [np.zeros_like(one), one, two * _ALPHABET + one], codes[inner], owner[inner]
+
+
+def _slot(keys: np.ndarray) -> np.ndarray:
+    # Multiplicative hashing: two keys of one slot are rare and only make a text look a little less surprising.
+    mixed: np.ndarray = (keys.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)) >> np.uint64(64 - _SLOT_BITS)
+    return mixed.astype(np.int64)
+
+
+def _table(keys: np.ndarray) -> np.ndarray:
+    return np.bincount(_slot(keys), minlength=1 << _SLOT_BITS).astype(np.float32)
+
+
+def _points(forms: Sequence[str]) -> np.ndarray:
+    return np.frombuffer("".join(forms).encode("utf-32-le", "replace"), np.uint32)
 
 
 def _form(text: str) -> str:
     plain = " ".join(text[:_READ_CHARACTERS].lower().split())
     # Digits differ for no reason of language.
-    return f"  {''.join('0' if c.isdigit() else c for c in plain)} " if plain else ""
+    return f"  {_DIGIT.sub('0', plain)} " if plain else ""
 
 
 def _score(forms: Sequence[str]) -> np.ndarray:
@@ -57,7 +108,7 @@ def _score(forms: Sequence[str]) -> np.ndarray:
 
 def _codes(forms: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     """Return all characters as small numbers, and whose they are; rare ones beyond the alphabet share one number."""
-    points = np.frombuffer("".join(forms).encode("utf-32-le", "replace"), np.uint32)
+    points = _points(forms)
     kinds, which, counts = np.unique(points, return_inverse=True, return_counts=True)
     rank = np.empty(len(kinds), np.int64)
     rank[np.argsort(-counts, kind="stable")] = np.arange(len(kinds))
