@@ -15,7 +15,7 @@ ARGS ?=
 BIN := $(OFFRAMP_VENV)/bin
 STAMP := $(OFFRAMP_VENV)/.offramp-ready
 BENCH_STAMP := $(OFFRAMP_VENV)/.offramp-bench-ready
-BENCHES := $(sort $(patsubst bench/%.py,%,$(filter-out bench/_%,$(wildcard bench/*.py))))
+BENCHES := $(subst _,-,$(sort $(patsubst bench/%.py,%,$(filter-out bench/_%,$(wildcard bench/*.py)))))
 # Doubly quiet: index warnings are noise here, errors still show.
 PIP := "$(BIN)/python" -m pip --disable-pip-version-check install -qq
 
@@ -63,8 +63,8 @@ docs: $(STAMP)  ## Write the settings page, then run what the documentation show
 bench: $(addprefix bench-,$(BENCHES))  ## Every benchmark
 
 bench-%: $(BENCH_STAMP)
-	@test -f "bench/$*.py" || { echo "there is no benchmark \`$*\`; there are: $(BENCHES)" >&2; exit 2; }
-	"$(BIN)/python" "bench/$*.py" $(ARGS)
+	@test -f "bench/$(subst -,_,$*).py" || { echo "there is no benchmark \`$*\`; there are: $(BENCHES)" >&2; exit 2; }
+	"$(BIN)/python" "bench/$(subst -,_,$*).py" $(ARGS)
 
 clean:  ## Remove caches and builds; the environment stays
 	rm -rf build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

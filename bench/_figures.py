@@ -42,7 +42,7 @@ def _short(value: Any) -> str:
 def _head(title: str, name: str, found: dict[str, Any]) -> list[str]:
     commit = f"commit {found['commit']}" if found["commit"] else ""
     where = ", ".join(part for part in (found["machine"], found["date"], commit) if part)
-    return [f"**{title}** (`make bench-{name}`, {where}). {goals(found)}", ""]
+    return [f"**{title}** (`make bench-{name.replace('_', '-')}`, {where}). {goals(found)}", ""]
 
 
 def _rungs(found: dict[str, Any], metric: str, score: Any) -> list[str]:
@@ -97,6 +97,9 @@ def section() -> str:
         ("judge", "Judges: correction by people's ratings, planted bad judges"),
         ("scorers", "Likert scorers without an LLM on SummEval, against ROUGE-L"),
         ("pack", "Evidence pack, 5,000 rows and 6 candidates (synthetic)"),
+        ("curate", "Curation: planted defects, clean rows, real label noise"),
+        ("curate_scale", "Curation of many rows, and peers that find near-duplicates"),
+        ("variation", "Prompt wordings: seen, unseen, pruned"),
     ):
         if found := result(name):
             lines += _head(title, name, found)

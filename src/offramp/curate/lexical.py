@@ -28,6 +28,8 @@ CONFLICT = "lexical_conflict"
 _BATCH_ROWS = 4096
 _LOOK_BACK = 4
 _SMALL_FAMILY = 512
+_HELD_LEAST, _HELD_RATIO = 0.3, 0.95
+"""A short text that stands whole in another one (a greeting before it, a sign-off behind) is alike at this likeness."""
 
 
 class LexicalThresholds(Frozen):
@@ -186,8 +188,11 @@ def _compare(spill: Spill, least: float) -> Iterator[tuple[int, int, float]]:
         # A pair that was accepted in an earlier band need not be counted again; a refused one is, to save its memory.
         pairs = np.setdiff1d(pairs, accepted, assume_unique=True)
         a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        likeness = spill.likeness(a, b, least)
+        floor = min(least, _HELD_LEAST) if spill.kind == CHARACTERS else least
+        likeness = spill.likeness(a, b, floor)
         good = likeness >= least
+        if floor < least:
+            good |= (likeness >= floor) & spill.holds(a, b, likeness, _HELD_RATIO)
         accepted = np.union1d(accepted, pairs[good])
         rows_a, rows_b = spill.positions[a[good]], spill.positions[b[good]]
         yield from zip(rows_a.tolist(), rows_b.tolist(), likeness[good].tolist(), strict=True)

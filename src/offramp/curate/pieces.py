@@ -24,6 +24,7 @@ _LONGEST_CHARS = 20_000
 _PERMUTATIONS = 126
 _BANDS = 42
 _PAIRS_AT_ONCE = 2048
+_HELD_PIECES = 20
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 
 Cut = tuple[int, np.ndarray, np.ndarray, np.ndarray]
@@ -185,6 +186,16 @@ class Spill:
             part = possible[start : start + _PAIRS_AT_ONCE]
             common = self._common(first[part], second[part])
             found[part] = common / (low[part] + high[part] - common)
+        return found
+
+    def holds(
+        self, first: np.ndarray, second: np.ndarray, likeness: np.ndarray, least: float
+    ) -> np.ndarray:
+        """Tell whether one row of each pair has at least this share of its pieces in the other; not for tiny rows."""
+        small = np.minimum(self._counts[first], self._counts[second])
+        total = self._counts[first] + self._counts[second]
+        common = likeness * total / (1 + likeness)
+        found: np.ndarray = (small >= _HELD_PIECES) & (common >= least * small - 1e-9)
         return found
 
     def likeness_of(self, position: int, others: np.ndarray, least: float) -> np.ndarray:
