@@ -24,7 +24,7 @@ _LEAST_ROWS = 50
 _SURE_ROWS = 150  # of fewer rows too little is learned about what is usual to take a row out by it
 _LEAST_CHARS = 8
 _RULE_CHARS = 15
-_SPREADS = 6.0
+_SPREADS, _SPREADS_UNKNOWN = 6.0, 4.0  # the latter where no word of the text stands in any other
 _USUAL_RATIO = 0.05
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 _BLOB_BITS = 4.0
@@ -105,8 +105,9 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
         if at in foreign or language.script(judged[at].lower()) != own:
             continue
         unknown = _unknown(judged[at], known)
-        # The logistic curve passes the threshold at 6 spreads; a text of known words is not noise, however rare.
-        score = 1 / (1 + math.exp(-(spreads[at] - _SPREADS) - math.log(THRESHOLD / (1 - THRESHOLD))))
+        # The logistic curve passes the threshold at the limit; a text of known words is not noise, however rare.
+        limit = _SPREADS if unknown < 1 else _SPREADS_UNKNOWN
+        score = 1 / (1 + math.exp(-(spreads[at] - limit) - math.log(THRESHOLD / (1 - THRESHOLD))))
         score = score if unknown >= 0.5 and len(judged) >= _SURE_ROWS else min(score, 0.5)
         evidence: dict[str, object] = {
             "kind": "unlikely characters",
