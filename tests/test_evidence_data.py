@@ -166,3 +166,10 @@ def test_a_pack_without_inputs_gives_the_same_account_without_texts():
     assert json.loads(again.model_dump_json()) == json.loads(shown.model_dump_json())
     assert "about" not in shown.model_dump_json()
     assert [one.title for one in shown.distributions][:2] == ["Label", "When it came"]
+
+
+def test_every_rule_has_a_title_for_people() -> None:
+    from offramp.curate import RULES as known
+    from offramp.evidence.rules import RULES as titled
+
+    assert [rule for rule in known if rule not in titled] == []

@@ -18,7 +18,7 @@ from offramp.curate.finding import EDIT, REVIEW, Finding
 from offramp.curate.label_review import Beside
 from offramp.curate.left_out import MAX_CELLS
 from offramp.curate.neighbours import Neighbourhood
-from offramp.curate.quality import refusals
+from offramp.curate.quality import language, refusals
 from offramp.curate.run import Run
 from offramp.curate.settings import TaskLike
 from offramp.types import Progress
@@ -34,7 +34,7 @@ def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progres
     progress("judging rows", 1, 4)
     outside = _outside(run, held)
     found = quality.findings(outside, from_incumbent=task.target_is_incumbent, seed=run.seed)
-    run.note(_careful(found, from_incumbent=task.target_is_incumbent))
+    run.note(_careful(found, task))
     progress("judging rows", 2, 4)
     outside = _outside(run, held)
     run.note(drift.findings(outside))
@@ -94,9 +94,11 @@ def _outside(run: Run, held: set[str]) -> pa.Table:
     return run.view.filter(pa.array([row not in held for row in ids], pa.bool_()))
 
 
-def _careful(found: Iterable[Finding], *, from_incumbent: bool) -> Iterable[Finding]:
+def _careful(found: Iterable[Finding], task: TaskLike) -> Iterable[Finding]:
+    """Leave to people what may be right: refusals that were reviewed, and labelled traffic in another language."""
     for one in found:
         if one.action == EDIT and one.column != "target":
             continue
-        # A reviewed answer that reads like a refusal may be the right one.
-        yield one if from_incumbent or one.rule != refusals.RULE else replace(one, action=REVIEW)
+        reviewed = one.rule == refusals.RULE and not task.target_is_incumbent
+        traffic = one.rule == language.RULE and task.kind == "classify"
+        yield replace(one, action=REVIEW) if reviewed or traffic else one

@@ -252,6 +252,12 @@ def split_checks_of(data: Dataset) -> tuple[Check, ...]:
     return (
         Check(title="Rows per split", found=rows),
         Check(
+            title="How it was split",
+            found=f"{'by time, the newest rows held out' if certificate.by == 'time' else 'at random'}, seed "
+            f"{certificate.seed}, {'groups' if certificate.grouped else 'near-duplicate families'} kept whole; SHA-256 "
+            f"of the holdout's row ids {certificate.holdout_sha256[:16]}…",
+        ),
+        Check(
             title="No near-duplicate family is in two splits",
             found=f"{certificate.families:,} families of several rows, the largest {certificate.largest_family}; "
             f"{certificate.straddling} in more than one split",
