@@ -526,3 +526,48 @@ def test_mojibake_in_inputs_is_mended_where_serving_mends_it_too() -> None:
 
     assert clean_text(broken) == "le café est fermé"
     assert [line["after"] for line in _decisions(found, "clean").values()] == ["le café est fermé"]
+
+
+def _with_mail(mode: str) -> Curated:
+    pytest.importorskip("presidio_analyzer")
+    from offramp.curate.personal import Redactor
+
+    texts = [f"{text}, write to ann{i}@example.com" for i, text in enumerate(_texts(60))]
+    rows = _table(texts, [f"label {'ab'[i % 2]}" for i in range(60)], split=["train"] * 50 + ["holdout"] * 10)
+    task = Task(name="t", inputs=("text",), target="label", labels=(), target_is_incumbent=False)
+    encoders = Encoders(Hashed(), redactor=Redactor(None))
+    return curate(rows, task=task, settings=CurateSettings(personal=mode), encoders=encoders)
+
+
+def test_personal_data_is_masked_in_all_rows_the_holdout_too() -> None:
+    found = _with_mail("mask")
+
+    masked = _decisions(found, "personal_data").values()
+    assert len(masked) == 60
+    assert all("@" not in line["after"] and "[EMAIL_ADDRESS_1]" in line["after"] for line in masked)
+    assert all("@" not in line["evidence"] for line in masked)
+    assert any("60 EMAIL_ADDRESS" in note for note in found.notes)
+
+
+def test_personal_data_that_is_only_looked_for_stays_and_its_finding_quotes_nothing() -> None:
+    found = _with_mail("find")
+
+    assert _decisions(found, "personal_data") == {}
+    kept = [one for one in found.findings.to_pylist() if one["rule"] == "personal_data"]
+    assert len(kept) == 60
+    assert all(one["action"] == "review" and "@" not in json.dumps(one) for one in kept)
+
+
+def test_personal_data_cannot_be_looked_for_without_what_finds_it() -> None:
+    with pytest.raises(ConfigError, match="nothing that finds it was given"):
+        _run(_clean_rows(), personal="mask")
+
+
+def test_rows_that_repeat_a_named_test_set_leave(tmp_path: Any) -> None:
+    rows = _clean_rows()
+    public = tmp_path / "public.txt"
+    public.write_text(rows["field.text"][3].as_py().upper() + "\n")
+
+    found = _run(rows, test_sets=(str(public),))
+
+    assert list(_decisions(found, "contamination")) == [rows["id"][3].as_py()]

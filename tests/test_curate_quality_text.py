@@ -108,3 +108,14 @@ def test_a_repair_is_an_edit_that_applies_and_lost_letters_are_quarantined():
     assert [(line.row, line.action) for line in lines] == [("r150", "edit"), ("r151", "quarantine")]
     view = ledger.apply(table, ledger.table(lines))
     assert view.column("field.text").to_pylist()[150] == "café is where i paid with my card"
+
+
+def test_a_strange_value_that_comes_often_is_no_gibberish():
+    texts = [f"a plain question about card number {i} and its fee" for i in range(200)]
+    rows = pa.table({
+        "id": [f"r{i}" for i in range(204)],
+        "field.text": [*texts, *["zxqv wqkj xzvq"] * 3, "qjxz vkwq zzxj"],
+        "target": ["a"] * 204,
+    })  # fmt: skip
+
+    assert {line.row for line in gibberish.find(rows)} == {"r203"}

@@ -6,7 +6,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from offramp import release
-from offramp.errors import ConfigError, DataError
+from offramp.errors import ConfigError, DataError, NotFoundError
 from test_cli import offramp
 from tickets import workspace
 
@@ -72,6 +72,19 @@ def test_a_folder_with_files_is_not_written_over(tmp_path):
         release.export_dataset(ws.roster, ws.curate(), tmp_path / "out")
 
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["mine.txt"]
+
+
+def test_a_test_set_that_is_not_there_is_an_error_and_one_that_changed_makes_a_new_dataset(tmp_path):
+    with workspace(tmp_path, curate={"test_sets": ["public.txt"]}) as ws:
+        with pytest.raises(NotFoundError, match=r"public\.txt"):
+            ws.curate()
+        (ws.path / "public.txt").write_text("nothing like the rows at all\n")
+        first = ws.curate()
+        (ws.path / "public.txt").write_text("money back please ticket 0\n")
+        second = ws.curate()
+
+    assert first.id != second.id
+    assert second.counts["rule.contamination"] == 1
 
 
 def test_findings_say_what_another_threshold_would_do(tmp_path):

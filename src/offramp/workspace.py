@@ -167,6 +167,11 @@ class Workspace:
         }
         # Without verdicts the id is what it was before anybody judged.
         config |= {"verdicts": digest(said)} if digest(said) else {}
+        tests = [self.path / name for name in self.settings.curate.test_sets]
+        if missing := [str(path) for path in tests if not path.is_file()]:
+            raise NotFoundError(f"texts not to train on were expected in {missing[0]!r}; there is no such file")
+        config |= {"test_sets": [views.file_hash(path) for path in tests]} if tests else {}
+        known = {**dict(self.settings.curate), "test_sets": tuple(map(str, tests))}
         record_id = self.records.id("dataset", "curate", (raw.id,), config)
         with self.records.making(record_id) as todo:
             if todo:
@@ -174,7 +179,7 @@ class Workspace:
                 done = curate(
                     rows,
                     task=raw.task.model_copy(update={"labels": self.settings.data.labels}),
-                    settings=Guided(**dict(self.settings.curate), verdicts=tuple(said)),
+                    settings=Guided(**known, verdicts=tuple(said)),
                     encoders=self.roster.encoders,
                     seed=self.settings.seed,
                     progress=self.progress,

@@ -64,7 +64,10 @@ def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, json: boo
     facts = facts_of(workspace.roster, data, said=given(workspace.path))
     files = release.export_dataset(workspace.roster, data, folder, facts=facts)
     lacks = missing(json_of((folder / "croissant.json").read_text(encoding="utf-8")))
-    notes = (*notes, *(f"the card does not say: {name}; write it into {FILE}" for name in lacks))
+    # Croissant's names, and ours for what only the owner of the data knows.
+    names = {"license": "licence", "creator": "publisher"}
+    said = (f"the card does not say: {names.get(name, name)}; write it into {FILE}" for name in lacks)
+    notes = (*notes, *said)
     if json:
         return tables.as_json({"folder": str(folder), "files": files, "notes": notes})
     print(f"{data.rows} rows written into {folder}: {', '.join(files)}")

@@ -65,7 +65,8 @@ class CurateSettings(Frozen):
     """Personal data in inputs and outputs: `find` says where it is, `mask` puts placeholders in its place. Serving must
     mask the same way."""
     test_sets: tuple[str, ...] = ()
-    """Files of texts that must not be trained on, such as public tests; rows that repeat one leave."""
+    """Files of texts that must not be trained on, such as public tests, relative to the workspace; rows that repeat one
+    leave."""
     thresholds: Mapping[str, float] = {}
     """Rule to score (0-1) from which its findings act, in place of the rule's own; more than 1 is never."""
     act: tuple[str, ...] = ()

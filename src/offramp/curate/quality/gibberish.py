@@ -99,10 +99,11 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
         for position, score, _ in language.judge(judged, spreads, only=odd)
         if score >= language.THRESHOLD
     }
-    known = _known_words(judged)
+    known, copies = _known_words(judged), Counter(judged)
     found: list[tuple[int, float, dict[str, object]]] = []
     for at in odd:
-        if at in foreign or language.script(judged[at].lower()) != own:
+        # Noise does not come three times in the same letters; a shop's own category does.
+        if at in foreign or copies[judged[at]] > 2 or language.script(judged[at].lower()) != own:
             continue
         unknown = _unknown(judged[at], known)
         # The logistic curve passes the threshold at the limit; a text of known words is not noise, however rare.
