@@ -18,7 +18,7 @@ from offramp.curate.finding import EDIT, REVIEW, Finding
 from offramp.curate.label_review import Beside
 from offramp.curate.left_out import MAX_CELLS
 from offramp.curate.neighbours import Neighbourhood
-from offramp.curate.quality import language, refusals
+from offramp.curate.quality import refusals
 from offramp.curate.run import Run
 from offramp.curate.settings import TaskLike
 from offramp.types import Progress
@@ -95,10 +95,13 @@ def _outside(run: Run, held: set[str]) -> pa.Table:
 
 
 def _careful(found: Iterable[Finding], task: TaskLike) -> Iterable[Finding]:
-    """Leave to people what may be right: refusals that were reviewed, and labelled traffic in another language."""
+    """Leave to people what may be right: refusals that were reviewed, and odd inputs of labelled traffic.
+
+    A damaged or foreign input that somebody labelled is what the model will meet; an odd answer is what it would learn.
+    """
     for one in found:
         if one.action == EDIT and one.column != "target":
             continue
         reviewed = one.rule == refusals.RULE and not task.target_is_incumbent
-        traffic = one.rule == language.RULE and task.kind == "classify"
+        traffic = task.kind == "classify" and one.evidence.get("column", "target") != "target"
         yield replace(one, action=REVIEW) if reviewed or traffic else one
