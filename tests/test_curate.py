@@ -571,3 +571,13 @@ def test_rows_that_repeat_a_named_test_set_leave(tmp_path: Any) -> None:
     found = _run(rows, test_sets=(str(public),))
 
     assert list(_decisions(found, "contamination")) == [rows["id"][3].as_py()]
+
+
+def test_a_target_size_thins_train_and_leaves_the_rest() -> None:
+    whole, thinned = _run(_clean_rows(90)), _run(_clean_rows(90), target_rows=30)
+
+    assert thinned.counts["train"] == 30
+    assert [thinned.counts[name] for name in ("validation", "holdout")] == [
+        whole.counts[name] for name in ("validation", "holdout")
+    ]
+    assert len(_decisions(thinned, "target_size")) == whole.counts["train"] - 30

@@ -31,6 +31,7 @@ from offramp.curate import (
     quality,
     repair,
     semantic,
+    thin,
     verdicts,
 )
 from offramp.curate.certificate import certify
@@ -89,6 +90,7 @@ RULES = (
     verdicts.RULE,
     label_errors.RULE,
     repair.RELABEL,
+    thin.RULE,
 )
 """Every rule, in the order they run; names for `CurateSettings.undo`."""
 
@@ -253,8 +255,19 @@ def _split(run: Run, task: TaskLike, around: Around, progress: Progress) -> dict
     run.heed(held)
     families = {row: place.family for row, place in placed.items() if row not in held}
     judge_labels(run, task, around, families, progress)
+    _thin(run, around, {row for row in families if placed[row].split == "train"}, progress)
     _need_labels(run)
     return placed
+
+
+def _thin(run: Run, around: Around, train: set[str], progress: Progress) -> None:
+    """Take train rows out until as many are left as settings ask for."""
+    if run.settings.target_rows is None:
+        return
+    ids = row_tables.ids(run.view)
+    part = run.view.filter(pa.array([row in train for row in ids], pa.bool_()))
+    vectors = np.asarray(_vectors(run, around)[[row in train for row in ids]], np.float32)
+    run.decide(thin.thin(part, vectors, run.settings.target_rows, progress=progress))
 
 
 def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:

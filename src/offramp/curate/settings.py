@@ -64,6 +64,8 @@ class CurateSettings(Frozen):
     personal: Literal["off", "find", "mask"] = "off"
     """Personal data in inputs and outputs: `find` says where it is, `mask` puts placeholders in its place. Serving must
     mask the same way."""
+    target_rows: int | None = Field(default=None, ge=1)
+    """Train on so many rows at most: rows that resemble others leave first, no label loses its last row."""
     test_sets: tuple[str, ...] = ()
     """Files of texts that must not be trained on, such as public tests, relative to the workspace; rows that repeat one
     leave."""

@@ -17,7 +17,7 @@ from offramp.curate.finding import free_text
 from offramp.curate.ledger import Line
 from offramp.types import Progress, silent
 
-TARGET_SIZE = "target_size"
+RULE = "target_size"
 _NEIGHBOURS = 10
 
 
@@ -44,7 +44,7 @@ def thin(rows: pa.Table, vectors: np.ndarray, target: int, *, progress: Progress
                     gone.add(row)
                     left.subtract([labels[row]] if labels else [])
                     evidence = {"near": ids[other], "cosine": round(cosine, 4)}
-                    lines.append(Line(ids[row], "remove", TARGET_SIZE, evidence, {"rows": target}))
+                    lines.append(Line(ids[row], "remove", RULE, evidence, {"rows": target}))
                     break
         if not gone:  # only pins and last rows of labels are left
             break

@@ -42,6 +42,7 @@ RULES = {
     "empty_value": ("Empty answer", "There is nothing to learn from it."),
     "broken_json": ("Broken JSON", "The answer cannot be read."),
     "schema_drift": ("Another schema", "The answer's keys or types are not those of the rest."),
+    "target_size": ("More rows than were asked for", "Rows that resemble others leave first."),
     "drift": ("The calls changed", "From this row on something is more or less frequent."),
     "review": ("Decided by people", "What somebody said in `offramp check`."),
     "echoed_prompt": ("Answer repeats the prompt", "There is nothing to learn from it."),
