@@ -581,3 +581,12 @@ def test_a_target_size_thins_train_and_leaves_the_rest() -> None:
         whole.counts[name] for name in ("validation", "holdout")
     ]
     assert len(_decisions(thinned, "target_size")) == whole.counts["train"] - 30
+
+
+def test_a_label_with_a_damaged_character_in_its_name_keeps_its_rows() -> None:
+    rows = _table(_texts(120), [f"label {'ab\ufffd'[i % 3]}" for i in range(120)])
+
+    found = _run(rows)
+
+    assert found.counts["kept"] == 120
+    assert "label \ufffd" in found.labels

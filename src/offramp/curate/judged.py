@@ -18,7 +18,7 @@ from offramp.curate.finding import EDIT, REVIEW, Finding
 from offramp.curate.label_review import Beside
 from offramp.curate.left_out import MAX_CELLS
 from offramp.curate.neighbours import Neighbourhood
-from offramp.curate.quality import refusals
+from offramp.curate.quality import encoding, refusals
 from offramp.curate.run import Run
 from offramp.curate.settings import TaskLike
 from offramp.types import Progress
@@ -99,9 +99,11 @@ def _careful(found: Iterable[Finding], task: TaskLike) -> Iterable[Finding]:
 
     A damaged or foreign input that somebody labelled is what the model will meet; an odd answer is what it would learn.
     """
+    labelled = task.kind == "classify"
     for one in found:
-        if one.action == EDIT and one.column != "target":
+        if one.action == EDIT and (one.column != "target" or labelled):
             continue
         reviewed = one.rule == refusals.RULE and not task.target_is_incumbent
-        traffic = task.kind == "classify" and one.evidence.get("column", "target") != "target"
-        yield replace(one, action=REVIEW) if reviewed or traffic else one
+        # A label is one of a set: what looks damaged in it is how it is spelled.
+        inside = (one.column or one.evidence.get("column")) == "target" and one.rule != encoding.RULE
+        yield replace(one, action=REVIEW) if reviewed or (labelled and not inside) else one
