@@ -220,7 +220,7 @@ FORGERIES = [
     ("records/costreport", lambda b: b["table"].update(break_even_requests=1), "cost"),
     ("report.json", lambda b: b["candidates"][0]["accuracy"].update(value=0.99), "report"),
     ("report.json", lambda b: b.update(cost_sentence="It is free."), "report"),
-    ("summaries.json", lambda b: next(iter(b.values())).update(macro_f1=1.0), "metrics"),
+    ("summaries.json", lambda b: next(iter(b.values())).update(macro_f1=0.123), "metrics"),
     ("prices.json", lambda b: b[0].update(usd="0.01"), "prices"),
     ("holdout.json", lambda b: b["uses"].clear(), "holdout"),
     ("prompts.json", lambda b: b["task"].update(instruction="Be kind."), "contents"),
@@ -311,7 +311,7 @@ def test_the_table_names_what_failed(
     pack: Path, files: dict[str, bytes], tmp_path: Path, capsys: pytest.CaptureFixture
 ):
     forged = _forged(
-        files, "summaries.json", lambda b: next(iter(b.values())).update(macro_f1=1.0), tmp_path / "f.zip"
+        files, "summaries.json", lambda b: next(iter(b.values())).update(macro_f1=0.123), tmp_path / "f.zip"
     )
 
     show_packed(pack, json=False)
