@@ -29,7 +29,7 @@ CHILD = """
 import json, sys, time
 import pyarrow.parquet as pq
 from pathlib import Path
-from offramp.curate import CurateSettings, Encoders, curate
+from offramp.curate import CurateSettings, Encoders, Late, curate
 from offramp.embed import Embedder
 from offramp.embed.static import StaticEmbedder, shared_folder
 from offramp.types import Task
@@ -42,7 +42,7 @@ def progress(what, done, total):
         steps[last[0]] = steps.get(last[0], 0.0) + now - last[1]
         last[:] = [what, now]
 task = Task(name="scale", inputs=("text",), target="label")
-encoders = Encoders(Embedder.load(), StaticEmbedder.load(cache=shared_folder(Path(sys.argv[2])), progress=progress))
+encoders = Encoders(Late(Embedder.load), StaticEmbedder.load(cache=shared_folder(Path(sys.argv[2])), progress=progress))
 done = curate(rows, task=task, settings=CurateSettings(), encoders=encoders, seed=1, progress=progress)
 for name in ("ledger", "findings", "splits"):
     pq.write_table(getattr(done, name), f"{sys.argv[2]}/{name}.parquet", compression="zstd")

@@ -69,7 +69,7 @@ class Roster:
     @property
     def encoders(self) -> "Encoders":
         """Both, for curation."""
-        from offramp.curate import Encoders
+        from offramp.curate import Encoders, Late
 
         redactor = None
         if self.settings.curate.personal != "off":
@@ -78,7 +78,7 @@ class Roster:
             from offramp.embed.static import shared_folder
 
             redactor = Redactor(load_tagger(shared_folder(self.path / "cache"), progress=self.progress))
-        return Encoders(self.embedder, self.static, redactor)
+        return Encoders(Late(lambda: self.embedder), self.static, redactor)
 
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""

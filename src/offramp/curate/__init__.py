@@ -36,7 +36,7 @@ from offramp.curate import (
 )
 from offramp.curate.certificate import certify
 from offramp.curate.clean import clean_text
-from offramp.curate.families import Around, Encoders, around, same_text
+from offramp.curate.families import Around, Encoders, Late, around, same_text
 from offramp.curate.finding import REVIEW
 from offramp.curate.judged import judge_labels, judge_rows
 from offramp.curate.ledger import apply, drop
@@ -57,6 +57,7 @@ __all__ = [
     "Curated",
     "Encoders",
     "Guided",
+    "Late",
     "Thresholds",
     "apply",
     "clean_text",

@@ -8,7 +8,7 @@ rows into one family, stricter likenesses are tried in turn.
 """
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -35,6 +35,18 @@ LARGEST_RATIO = 0.05
 LARGEST_ROWS = 20
 """or so many."""
 _NEVER = 1.01
+
+
+@dataclass(frozen=True)
+class Late:
+    """An encoder that is loaded when it is first asked for something, which large data never does."""
+
+    load: Callable[[], Embedder]
+    """Loads it; called each time, so it should remember."""
+
+    def encode(self, texts: list[str], /) -> np.ndarray:
+        """Return what the encoder returns."""
+        return self.load().encode(texts)
 
 
 @dataclass(frozen=True)
