@@ -3,7 +3,6 @@
 import io
 import json
 import sys
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -18,7 +17,7 @@ from offramp.curate.verdicts import Journal, Precision, current
 from offramp.errors import ConfigError
 from offramp.store import write_table
 from offramp.types import Dataset
-from tickets import workspace
+from tickets import typed, workspace
 
 TURNS = [
     {"role": "system", "content": "Be kind."},
@@ -38,19 +37,6 @@ LABELS = ("delivery", "login", "refund")
 
 def doubt(row: str, **more) -> Entry:
     return Entry(row, "label_error", 0.9, "review", False, **more)
-
-
-def typed(*given: str) -> Callable[[str], str]:
-    """Return an `ask` that types these lines and then ends the input."""
-    left: Iterator[str] = iter(given)
-
-    def ask(prompt: str) -> str:
-        try:
-            return next(left)
-        except StopIteration:
-            raise EOFError from None
-
-    return ask
 
 
 def go(

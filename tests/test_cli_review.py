@@ -1,7 +1,6 @@
 """The terminal review: every answer is on disk at once, untrusted text cannot act, and stopping loses nothing."""
 
 import io
-from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pyarrow as pa
@@ -11,22 +10,10 @@ from offramp.cli.review import Desk, printable, review, run_review
 from offramp.errors import ConfigError
 from offramp.people import Item, Journal, Plan
 from offramp.types import Task
+from tickets import typed
 
 LABELS = ("card lost", "card stolen", "refund", "top up")
 ITEMS = [Item(f"r{n}", {"text": f"text {n}"}, "random") for n in range(3)]
-
-
-def typed(*lines: str) -> Callable[[str], str]:
-    """Return an `ask` that types these lines and then ends the input."""
-    left: Iterator[str] = iter(lines)
-
-    def ask(prompt: str) -> str:
-        try:
-            return next(left)
-        except StopIteration:
-            raise EOFError from None
-
-    return ask
 
 
 def desk(folder: Path, labels: tuple[str, ...] = LABELS) -> Desk:

@@ -1,6 +1,7 @@
 """A small task of three labels with a recorded incumbent, and a workspace of it, for tests of candidates."""
 
 import json
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -32,3 +33,16 @@ def workspace(folder: Path, **more: Any) -> Workspace:
     made = init(folder / "ws", resolve(content, overrides=None, where="a test"))
     made.roster.__dict__ |= {"embedder": WordEmbedder(), "static": None}
     return made
+
+
+def typed(*given: str) -> Callable[[str], str]:
+    """Return an `ask` that types these lines and then ends the input."""
+    left: Iterator[str] = iter(given)
+
+    def ask(prompt: str) -> str:
+        try:
+            return next(left)
+        except StopIteration:
+            raise EOFError from None
+
+    return ask

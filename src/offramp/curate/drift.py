@@ -7,7 +7,6 @@ old schema is wrong only if the new one is meant. The trap is a slow trend, whic
 place.
 """
 
-import json
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -18,6 +17,7 @@ import pyarrow as pa
 
 from offramp import rows as row_tables
 from offramp.curate.finding import REVIEW, Finding, free_text, values
+from offramp.curate.text import json_of
 from offramp.types import content_id
 
 RULE = "drift"
@@ -144,25 +144,16 @@ def _log_likelihood(hits: np.ndarray, n: np.ndarray) -> np.ndarray:
 def _had(rows: pa.Table, column: str) -> Iterable[tuple[str, list[set[str]]]]:
     """Yield, for each kind of thing, what each row has of it."""
     outputs = values(rows, column)
-    parsed = [_parsed(text) for text in outputs]
+    parsed = [json_of(text) for text in outputs]
     if 2 * sum(value is not None for value in parsed) >= len(outputs) > 0:
         yield "schema", [_keys(value) for value in parsed]
     elif not free_text(outputs):
         yield "label", [{text} if text else set() for text in outputs]
     if "messages" in rows.column_names or "tools" in rows.column_names:
-        talk = [_parsed(text) for text in values(rows, "messages")]
-        offered = [_parsed(text) for text in values(rows, "tools")]
+        talk = [json_of(text) for text in values(rows, "messages")]
+        offered = [json_of(text) for text in values(rows, "tools")]
         yield "tool", [_tools(a) | _tools(b) for a, b in zip(talk, offered, strict=True)]
         yield "system_prompt", [_system(value) for value in talk]
-
-
-def _parsed(text: str) -> Any:
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _keys(value: Any) -> set[str]:

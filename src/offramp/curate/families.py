@@ -81,8 +81,6 @@ class Around:
     """Which rows of the view are variants of each other."""
     paraphrases: list[Finding] = field(repr=False)
     """Rows that say the same as another and have another output."""
-    reworded: int = 0
-    """Rows that say the same as another, and have the same output."""
 
 
 def same_text(run: Run, progress: Progress) -> list[tuple[str, str]]:
@@ -106,7 +104,6 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     """Find what is near what among the rows of the view; `links` are known before."""
     view, ids = run.view, row_tables.ids(run.view)
     noted: list[Finding] = []
-    same = 0
     if encoders.static is not None:
         limits = run.settings.paraphrase
         texts = row_tables.texts(view)
@@ -114,9 +111,9 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
         # A million texts take a gigabyte: they are read again below rather than kept.
         del texts
         links = [*links, *said.links(ids)]
-        both = semantic.findings(view, said, thresholds=limits)
-        noted = [one for one in both if one.rule == semantic.CONFLICT]
-        same = len(both) - len(noted)
+        noted = [
+            one for one in semantic.findings(view, said, thresholds=limits) if one.rule == semantic.CONFLICT
+        ]
     exact = encoders.static is None or len(ids) <= EXACT_ROWS
     vectors = _encoded(run, encoders, progress, exact=exact)
     near = run.settings.near
@@ -126,7 +123,7 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     found = neighbours.survey(row_tables.texts(view), vectors, thresholds=near, progress=progress)
     pairs = neighbours.family_pairs(found.pairs, near)
     links = run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in pairs.rows())])
-    return Around(view, ids, vectors, found, exact, near, links, noted, same)
+    return Around(view, ids, vectors, found, exact, near, links, noted)
 
 
 def _encoded(run: Run, encoders: Encoders, progress: Progress, *, exact: bool) -> np.ndarray:

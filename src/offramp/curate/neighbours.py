@@ -1,9 +1,8 @@
 """Near-duplicates: neighbours by embedding, confirmed by shared pieces of text.
 
-Two strengths. *Near-identical* rows (a comma, a greeting) with the same label and the same numbers merge, and train
-rows near-identical to a pinned test row leave. *Families* are wider, take nothing out, and only keep rows that are
-variants of each other in one split. Similarity by meaning alone never removes a row: in a narrow domain most rows are
-close (on Banking77 a cosine of 0.9 alone would remove a third of the rows, and 2.5 % of those pairs differ in label).
+What is near here is one *family*: nothing is taken out, but rows that are variants of each other stay in one split.
+Similarity by meaning alone never removes a row: in a narrow domain most rows are close (on Banking77 a cosine of 0.9
+alone would remove a third of the rows, and 2.5 % of those pairs differ in label).
 """
 
 from collections.abc import Iterator, Sequence

@@ -188,9 +188,7 @@ class Spill:
             found[part] = common / (low[part] + high[part] - common)
         return found
 
-    def holds(
-        self, first: np.ndarray, second: np.ndarray, likeness: np.ndarray, least: float
-    ) -> np.ndarray:
+    def holds(self, first: np.ndarray, second: np.ndarray, likeness: np.ndarray, least: float) -> np.ndarray:
         """Tell whether one row of each pair has at least this share of its pieces in the other; not for tiny rows."""
         small = np.minimum(self._counts[first], self._counts[second])
         total = self._counts[first] + self._counts[second]

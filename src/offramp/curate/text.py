@@ -3,10 +3,12 @@
 Detectors that say "the same text" all mean `normal`; those that say "nearly the same" all mean `likeness`.
 """
 
+import json
 import re
 import unicodedata
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 _NOT_WORD = re.compile(r"[\W_]+")
 _SHORT_CHARS = 300
@@ -44,6 +46,16 @@ def likeness(first: frozenset[str], second: frozenset[str]) -> float:
 def numbers(text: str) -> tuple[str, ...]:
     """Return the words with digits, sorted: sizes, models and order numbers, in which near-identical texts differ."""
     return tuple(sorted(word for word in text.split() if any(map(str.isdigit, word))))
+
+
+def json_of(text: str) -> Any:
+    """Return the JSON object or list of a text, `None` when it is none."""
+    if text.lstrip()[:1] not in ("{", "["):
+        return None
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return None
 
 
 class Pieces:

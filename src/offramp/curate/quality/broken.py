@@ -16,6 +16,7 @@ import pyarrow as pa
 from offramp import rows as row_tables
 from offramp.curate.finding import QUARANTINE, REVIEW, Finding, lines, values
 from offramp.curate.ledger import Line
+from offramp.curate.text import json_of
 
 EMPTY, BROKEN, SCHEMA = "empty_value", "broken_json", "schema_drift"
 THRESHOLD = 0.8
@@ -90,20 +91,10 @@ def _sign(text: str) -> str:
     return "no word" if len(plain) <= 10 and all(c in ".,;:-_–—/|*#~'\"`()<>" for c in plain) else ""
 
 
-def _parsed(text: str) -> Any:
-    """Return the JSON object or list of a text, `None` when it is none."""
-    if text.lstrip()[:1] not in ("{", "["):
-        return None
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
-
-
 def _json(rows: pa.Table, column: str) -> list[Finding]:
     texts = values(rows, column)
     present = [i for i, text in enumerate(texts) if not is_blank(text)]
-    parsed = {i: value for i in present if (value := _parsed(texts[i])) is not None}
+    parsed = {i: value for i in present if (value := json_of(texts[i])) is not None}
     if len(parsed) < _LEAST_ROWS or len(parsed) < _JSON_RATIO * len(present):
         return []
     ids = row_tables.ids(rows)
