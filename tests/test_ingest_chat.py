@@ -236,3 +236,19 @@ def test_damaged_and_indexed_datasets_are_refused(tmp_path: Path) -> None:
     (tmp_path / "d/state.json").write_text('{"_indices_data_files": [{"filename": "x"}]}')
     with pytest.raises(DataError, match="flatten_indices"):
         read(tmp_path / "d")
+
+
+def test_tools_and_calls_of_tools_are_kept(tmp_path: Path) -> None:
+    tools = [{"type": "function", "function": {"name": "book"}}]
+    calls = [{"id": "c1", "type": "function", "function": {"name": "book", "arguments": "{}"}}]
+    request = {"messages": [SYSTEM, _user("book it")], "tools": tools}
+    said = {"role": "assistant", "content": None, "tool_calls": calls}
+
+    found = read(
+        _jsonl(tmp_path, [{"request": request, "response": {"choices": [{"message": said}]}}]),
+        mapping=Mapping(inputs=("prompt",), incumbent="answer", free_text=True),
+    )
+
+    row = found.rows.to_pylist()[0]
+    assert json.loads(row["tools"]) == tools
+    assert json.loads(row["answer.incumbent"]) == {"role": "assistant", "content": "", "tool_calls": calls}

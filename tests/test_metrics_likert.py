@@ -421,3 +421,19 @@ def test_a_broken_pattern_is_the_users_error():
 def test_a_reference_shows_its_schema():
     assert share_met({"a": 2, "b": ["z"]}, schema_of({"a": 1.5, "b": ["x"]})) == 1.0
     assert share_met({"a": 2, "c": None}, schema_of({"a": True, "c": None})) < 1.0
+
+
+def test_the_answer_of_a_chat_is_held_against_the_whole_conversation():
+    turns = [{"role": "system", "content": "Zebras."}]
+    for line in VISIT.splitlines():
+        role, said = line.split(": ", 1)
+        turns.append({"role": "assistant" if role == "Doctor" else "user", "content": said})
+    rows = pa.table({"id": ["a"], "field.prompt": ["Okay."], "messages": [json.dumps(turns)]})
+    chat = Task(name="t", kind="chat", inputs=("prompt",), target="note")
+    text = Task(name="t", kind="generate", inputs=("prompt",), target="note")
+
+    def scored(task, answer):
+        return LIKERT["faithfulness"].score(Batch([answer], [NOTE], task, rows=rows, embed=embed))[0]
+
+    assert scored(chat, NOTE) > scored(text, NOTE) + 1
+    assert scored(chat, NOTE) > scored(chat, "Zebras. Zebras were seen.")

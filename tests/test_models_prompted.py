@@ -8,10 +8,12 @@ import pytest
 
 from fake_endpoint import served
 from offramp.errors import ConfigError, DataError, ModelError
+from offramp.models.asking import ExamplePool
 from offramp.models.base import Model
+from offramp.models.chat import inputs_of
 from offramp.models.client import Client
 from offramp.models.endpoint import Endpoint
-from offramp.models.prompted import EndpointModel, ExamplePool, PromptSettings, inputs_of
+from offramp.models.prompted import EndpointModel, PromptSettings
 from offramp.types import Task
 
 LABELS = ("card lost", "pin blocked", "top up")

@@ -173,7 +173,8 @@ class Roster:
         return [self._prompted(settings, data) for settings in self.settings.candidates]
 
     def _prompted(self, settings: NamedPrompt, data: Dataset) -> Candidate:
-        from offramp.models.prompted import EndpointModel, ExamplePool, PromptSettings
+        from offramp.models.asking import ExamplePool
+        from offramp.models.prompted import EndpointModel, PromptSettings
 
         self.may_label(settings.name)
         config = {"prompt": settings.model_dump(mode="json"), "encoder": self.settings.encoder}

@@ -65,8 +65,9 @@ class Builder:
                 self._label(v) or None for v in cells(human)
             ]
         columns["target"] = self._targets(columns, [cells(name) for name in mapping.target])
-        if "messages" in batch.columns and "messages" not in mapping.columns():
-            columns["messages"] = [text_of(v) for v in batch.columns["messages"]]
+        for name in ("messages", "tools"):
+            if "messages" in batch.columns and name in batch.columns and name not in mapping.columns():
+                columns[name] = [text_of(v) or None for v in batch.columns[name]]
         for part in ("group", "time", "finish_reason"):
             name = getattr(mapping, part)
             if name:

@@ -2,7 +2,8 @@
 
 Three shapes are known: `{"request": …, "response": …}`, `{"messages": […]}` whose last message is the answer
 (fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. The whole conversation stays in `messages`;
-`prompt` is the last user message, because that is what varies from call to call.
+`prompt` is the last user message, because that is what varies from call to call. Tools that were offered stay in
+`tools`, and an answer that calls some is kept as the message it was, in JSON.
 """
 
 import json
@@ -43,10 +44,24 @@ def flatten(item: dict[str, Any]) -> dict[str, Any] | str:
         return "no user message"
     row: dict[str, Any] = {
         "prompt": content_text(users[-1].get("content")),
-        "answer": None if answer_message is None else content_text(answer_message.get("content")),
-        "messages": json.dumps(messages, ensure_ascii=False, separators=(",", ":")),
+        "answer": None if answer_message is None else _said(answer_message),
+        "messages": _compact(messages),
     }
+    if isinstance(request.get("tools"), list) and request["tools"]:
+        row["tools"] = _compact(request["tools"])
     return row | _facts(item, request)
+
+
+def _said(message: dict[str, Any]) -> str:
+    """Return what a message says: its text, or the whole message as JSON when it calls tools."""
+    if message.get("tool_calls"):
+        kept = {"role": "assistant", "content": content_text(message.get("content"))}
+        return _compact(kept | {"tool_calls": message["tool_calls"]})
+    return content_text(message.get("content"))
+
+
+def _compact(value: Any) -> str:
+    return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
 
 
 def content_text(content: Any) -> str:
@@ -75,7 +90,8 @@ def _answer_of(item: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:
             value = value[0] if value else None
         if isinstance(value, dict):
             message = value.get("message", value)
-            return (message if isinstance(message, dict) and "content" in message else None), True
+            said = isinstance(message, dict) and ("content" in message or message.get("tool_calls"))
+            return (message if said else None), True
         return ({"content": value} if isinstance(value, str) else None), True
     return None, False
 

@@ -14,20 +14,22 @@ from offramp.metrics.likert.formatting import Spec, of_spec
 from offramp.metrics.likert.scale import HIGH, LOW
 
 VERSION = "1"
-"""Of the four definitions and their constants."""
+"""Of the definitions and their constants."""
+READS_CHATS = "2"
+"""Of the two that read the input: a chat's input is its conversation."""
 
 _TEXT = ("generate", "chat")
 
 
-def _metric(name: str, score: Score, kinds: tuple[str, ...]) -> Metric:
-    return Metric(name, f"{name.capitalize()} (1-5)", VERSION, score, low=LOW, high=HIGH, kinds=kinds)
+def _metric(name: str, score: Score, kinds: tuple[str, ...], *, version: str = VERSION) -> Metric:
+    return Metric(name, f"{name.capitalize()} (1-5)", version, score, low=LOW, high=HIGH, kinds=kinds)
 
 
 LIKERT: dict[str, Metric] = {
     "completeness": _metric("completeness", completeness.score, ("extract", *_TEXT)),
     "formatting": _metric("formatting", formatting.score, ("extract", *_TEXT)),
-    "relevance": _metric("relevance", relevance.score, _TEXT),
-    "faithfulness": _metric("faithfulness", faithfulness.score, _TEXT),
+    "relevance": _metric("relevance", relevance.score, _TEXT, version=READS_CHATS),
+    "faithfulness": _metric("faithfulness", faithfulness.score, _TEXT, version=READS_CHATS),
 }
 """The scorers by name."""
 

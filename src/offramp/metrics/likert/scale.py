@@ -52,10 +52,21 @@ def chunks(places: Sequence[int]) -> Iterator[Sequence[int]]:
 
 
 def inputs(batch: Batch) -> list[str] | None:
-    """Return the input text of each row, `None` when the batch has no rows."""
-    from offramp import rows
+    """Return what each answer may draw on, `None` when the batch has no rows.
 
-    return None if batch.rows is None else rows.texts(batch.rows)
+    That is the row's fields; for a chat the whole conversation, the system prompt left out.
+    """
+    from offramp import rows
+    from offramp.models.chat import conversations
+
+    if batch.rows is None:
+        return None
+    if batch.task.kind != "chat":
+        return rows.texts(batch.rows)
+    return [
+        "\n".join(str(turn.get("content") or "") for turn in talk if turn["role"] != "system")
+        for talk in conversations(batch.rows)
+    ]
 
 
 def empty(answer: str | None) -> bool:
