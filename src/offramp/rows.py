@@ -5,9 +5,9 @@ A row table has `id`, one `field.<name>` per input field (never null, "" = missi
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, overload
 
 import numpy as np
 import pyarrow as pa
@@ -55,6 +55,60 @@ def texts(table: pa.Table) -> list[str]:
     """Return all fields of each row joined by newlines, empty ones left out."""
     columns = [field(table, name) for name in fields(table)]
     return ["\n".join(part for part in parts if part) for parts in zip(*columns, strict=True)]
+
+
+_SCANNED_ROWS = 8192
+
+
+class Texts(Sequence[str]):
+    """`texts(table)`, read from the table whenever they are asked for: a million of them are a gigabyte of strings."""
+
+    def __init__(self, table: pa.Table) -> None:
+        """Read from `table`, which stays as it is."""
+        self._table = table.select([FIELD + name for name in fields(table)])
+        self._held: list[str] = []
+        self._start = 0
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        return int(self._table.num_rows)
+
+    @overload
+    def __getitem__(self, where: int) -> str: ...
+
+    @overload
+    def __getitem__(self, where: slice) -> list[str]: ...
+
+    def __getitem__(self, where: int | slice) -> str | list[str]:
+        """Return one text, or those of a slice; one after the other is fastest."""
+        if isinstance(where, slice):
+            start, stop, step = where.indices(len(self))
+            return texts(self._table.slice(start, max(stop - start, 0)))[::step]
+        at = range(len(self))[where]
+        if at == self._start + len(self._held):
+            self._start, self._held = at, self[at : at + _SCANNED_ROWS]
+        inside = self._start <= at < self._start + len(self._held)
+        return self._held[at - self._start] if inside else texts(self._table.slice(at, 1))[0]
+
+    def __iter__(self) -> Iterator[str]:
+        """Yield every text, read in parts."""
+        for start in range(0, len(self), _SCANNED_ROWS):
+            yield from self[start : start + _SCANNED_ROWS]
+
+    def at(self, positions: np.ndarray) -> list[str]:
+        """Return the texts at these positions, int64 (n,)."""
+        return texts(self._table.take(pa.array(positions)))
+
+
+def scan(table: pa.Table, *columns: str) -> Iterator[tuple[Any, ...]]:
+    """Yield each row's values of these columns, read in parts.
+
+    Not only less at once: strings that are kept from a list of all pin the memory of their freed neighbours.
+    """
+    part = table.select(list(columns))
+    for start in range(0, table.num_rows, _SCANNED_ROWS):
+        some = part.slice(start, _SCANNED_ROWS)
+        yield from zip(*(column.to_pylist() for column in some.columns), strict=True)
 
 
 EXCERPT_CHARACTERS = 600
@@ -129,8 +183,12 @@ def _seconds(value: Any) -> float | None:
 
 
 def weights(table: pa.Table) -> np.ndarray | None:
-    """Return multiplicity weights, float64 (n,), or `None` when every row counts once."""
-    return table.column("weight").to_numpy().astype(np.float64) if "weight" in table.column_names else None
+    """Return how much each row counts in training, float64 (n,), or `None` when every row counts once.
+
+    That is how often it came in, unless the table has weights for training.
+    """
+    named = next((name for name in ("training_weight", "weight") if name in table.column_names), None)
+    return table.column(named).to_numpy().astype(np.float64) if named else None
 
 
 def take(table: pa.Table, wanted: Sequence[str]) -> pa.Table:

@@ -45,7 +45,7 @@ def is_refusal(text: str) -> bool:
 
 def find_empty_inputs(rows: pa.Table) -> list[Line]:
     """Return a removal for each row with nothing to read."""
-    pairs = zip(row_tables.ids(rows), row_tables.texts(rows), strict=True)
+    pairs = zip(row_tables.ids(rows), row_tables.Texts(rows), strict=True)
     return [Line(row, "remove", EMPTY_INPUT) for row, text in pairs if not text.strip()]
 
 

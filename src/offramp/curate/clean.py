@@ -102,15 +102,15 @@ def learn_boilerplate(rows: pa.Table, *, min_ratio: float) -> tuple[str, ...]:
 
 def find(rows: pa.Table, boilerplate: Sequence[str]) -> list[Line]:
     """Return one edit for each field that cleaning changes."""
-    known, ids = frozenset(boilerplate), row_tables.ids(rows)
+    known = frozenset(boilerplate)
     lines = []
     for name in row_tables.fields(rows):
-        for row, text in zip(ids, row_tables.field(rows, name), strict=True):
-            after = clean_text(text, known)
-            if after != text:
+        column = row_tables.FIELD + name
+        for row, text in row_tables.scan(rows, "id", column):
+            after = clean_text(text or "", known)
+            if after != (text or ""):
                 evidence = {"characters_removed": len(text) - len(after)}
                 params = {"boilerplate_sentences": len(known)}
-                column = row_tables.FIELD + name
                 lines.append(
                     Line(row, "edit", RULE, evidence, params, field=column, before=text, after=after)
                 )

@@ -25,10 +25,10 @@ _PIN_RANK = {"validation": 1, "holdout": 2}
 
 def input_keys(rows: pa.Table) -> list[bytes]:
     """Return a 16-byte digest of the normal form of each row's input, fields kept apart."""
-    columns = [map(normal, row_tables.field(rows, name)) for name in row_tables.fields(rows)]
+    columns = [row_tables.FIELD + name for name in row_tables.fields(rows)]
+    joined = ("\x1f".join(normal(part or "") for part in parts) for parts in row_tables.scan(rows, *columns))
     return [
-        hashlib.blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        for parts in zip(*columns, strict=True)
+        hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest() for text in joined
     ]
 
 

@@ -106,10 +106,7 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     noted: list[Finding] = []
     if encoders.static is not None:
         limits = run.settings.paraphrase
-        texts = row_tables.texts(view)
-        said = semantic.survey(texts, embedder=encoders.static, thresholds=limits, progress=progress)
-        # A million texts take a gigabyte: they are read again below rather than kept.
-        del texts
+        said = semantic.survey(row_tables.Texts(view), embedder=encoders.static, thresholds=limits, progress=progress)
         links = [*links, *said.links(ids)]
         noted = [
             one for one in semantic.findings(view, said, thresholds=limits) if one.rule == semantic.CONFLICT
@@ -120,7 +117,7 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     if not exact:
         # A static cosine says too little to link by itself.
         near = near.model_copy(update={"alone_cosine": _NEVER})
-    found = neighbours.survey(row_tables.texts(view), vectors, thresholds=near, progress=progress)
+    found = neighbours.survey(row_tables.Texts(view), vectors, thresholds=near, progress=progress)
     pairs = neighbours.family_pairs(found.pairs, near)
     links = run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in pairs.rows())])
     return Around(view, ids, vectors, found, exact, near, links, noted)

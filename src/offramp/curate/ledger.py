@@ -1,8 +1,9 @@
 """The ledger: one line per decision about a row, and the view that raw rows and ledger make together.
 
 Raw rows are never rewritten. `apply(rows, ledger)` gives the view; taking lines out with `drop` takes the decision
-back, and with no lines left the view is the raw rows, byte for byte. The trap is an edit on top of an edit: dropping
-the first one drops the later ones on the same field too, because they were made on a text that is no longer there.
+back, and with no lines left the view is the raw rows, byte for byte. Made rows are in the view only through their
+line `synthetic`. The trap is an edit on top of an edit: dropping the first one drops the later ones on the same field
+too, because they were made on a text that is no longer there.
 """
 
 import dataclasses
@@ -11,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -34,6 +36,8 @@ SCHEMA = pa.schema(
 
 TAKES_OUT = {"remove": "removed", "merge": "merged", "quarantine": "quarantined"}
 """Actions that take a row out of the view, and what the row is called then."""
+SYNTHETIC = "synthetic"
+"""Action that puts a made row into the view, and what such rows are called."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +47,7 @@ class Line:
     row: str
     """Row id."""
     action: str
-    """`remove`, `merge`, `quarantine` or `edit`."""
+    """`remove`, `merge`, `quarantine`, `edit` or `synthetic`."""
     rule: str
     """Which rule decided."""
     evidence: Mapping[str, Any] = dataclasses.field(default_factory=dict)
@@ -71,14 +75,18 @@ def table(lines: Sequence[Line]) -> pa.Table:
     return pa.table(columns, schema=SCHEMA)
 
 
-def apply(rows: pa.Table, ledger: pa.Table) -> pa.Table:
+def apply(rows: pa.Table, ledger: pa.Table, made: pa.Table | None = None) -> pa.Table:
     """Return the view: rows that are still in, in their order, with edits made.
+
+    `made` are synthetic rows; those with a line `synthetic` come after the others.
 
     Raises:
         MismatchError: the ledger was made for other rows, or an edit for another text.
     """
     if not ledger.num_rows:
         return rows
+    if made is not None:
+        rows = joined(rows, made, ledger)
     unknown = pc.invert(pc.is_in(ledger.column("row"), value_set=rows.column("id")))
     if pc.any(unknown).as_py():
         first = ledger.column("row").filter(unknown)[0].as_py()
@@ -91,27 +99,38 @@ def apply(rows: pa.Table, ledger: pa.Table) -> pa.Table:
     return edited.filter(pc.invert(pc.is_in(edited.column("id"), value_set=out)))
 
 
+def joined(rows: pa.Table, made: pa.Table, ledger: pa.Table) -> pa.Table:
+    """Return the rows, and after them the made ones that the ledger puts in."""
+    wanted = ledger.column("row").filter(pc.equal(ledger.column("action"), SYNTHETIC))
+    known = [name for name in rows.column_names if name in made.column_names]
+    put_in = made.filter(pc.is_in(made.column("id"), value_set=wanted)).select(known)
+    return pa.concat_tables([rows, put_in], promote_options="default") if put_in.num_rows else rows
+
+
 def _edit(rows: pa.Table, edits: pa.Table) -> pa.Table:
     if not edits.num_rows:
         return rows
-    position = {row: i for i, row in enumerate(rows.column("id").to_pylist())}
-    changed: dict[str, list[str | None]] = {}
+    where = pc.index_in(edits.column("row"), value_set=rows.column("id").combine_chunks()).to_pylist()
+    changed: dict[str, dict[int, str | None]] = {}
     names = ("row", "field", "before", "after", "rule")
-    for row, name, before, after, rule in zip(*(edits.column(n).to_pylist() for n in names), strict=True):
-        if name not in changed:
-            changed[name] = rows.column(name).to_pylist()
-        values = changed[name]
-        if values[position[row]] != before:
+    parts = zip(*(edits.column(n).to_pylist() for n in names), where, strict=True)
+    for row, name, before, after, rule, at in parts:
+        values = changed.setdefault(name, {})
+        found = values[at] if at in values else rows.column(name)[at].as_py()
+        if found != before:
             raise MismatchError(
                 f"rule {rule!r} edited {name!r} of row {row!r} from {str(before)[:80]!r}; "
-                f"found {str(values[position[row]])[:80]!r}. Take lines back with `drop`, or curate again"
+                f"found {str(found)[:80]!r}. Take lines back with `drop`, or curate again"
             )
-        values[position[row]] = after
+        values[at] = after
     for name, values in changed.items():
-        where = rows.column_names.index(name)
-        rows = rows.set_column(
-            where, rows.schema.field(where), pa.array(values, rows.schema.field(where).type)
-        )
+        column, places = rows.column_names.index(name), sorted(values)
+        mask = np.zeros(rows.num_rows, bool)
+        mask[places] = True
+        made = pa.array([values[at] for at in places], rows.schema.field(column).type)
+        # Only edited rows are ever Python strings: a million others would be a gigabyte.
+        edited = pc.replace_with_mask(rows.column(column), pa.array(mask), made)
+        rows = rows.set_column(column, rows.schema.field(column), edited)
     return rows
 
 
@@ -155,7 +174,9 @@ def end(row: str, into: Mapping[str, str]) -> str:
 
 
 def counts(rows: int, kept: int, ledger: pa.Table) -> dict[str, int]:
-    """Count rows by fate and check that they add up: in = kept + removed + merged + quarantined.
+    """Count rows by fate and check that they add up: in + synthetic = kept + removed + merged + quarantined.
+
+    Without made rows there is no count of them.
 
     Raises:
         MismatchError: they do not, or a row was taken out twice.
@@ -166,10 +187,12 @@ def counts(rows: int, kept: int, ledger: pa.Table) -> dict[str, int]:
     for action, fate in TAKES_OUT.items():
         found[fate] = actions.count(action)
     found["edited"] = len({row for row, action in zip(ids, actions, strict=True) if action == "edit"})
-    if len(out) != len(set(out)) or rows != kept + len(out):
+    made = actions.count(SYNTHETIC)
+    found |= {SYNTHETIC: made} if made else {}
+    if len(out) != len(set(out)) or rows + made != kept + len(out):
         raise MismatchError(
-            f"{rows} rows came in; found {kept} kept and {len(out)} taken out ({len(set(out))} different). "
-            "This is a fault of a rule: run again with `undo` for the rule that was last added"
+            f"{rows} rows came in and {made} were made; found {kept} kept and {len(out)} taken out "
+            f"({len(set(out))} different). This is a fault of a rule: run again with `undo` for the rule that was last added"
         )
     return found
 

@@ -125,7 +125,7 @@ def findings(
 ) -> list[Finding]:
     """Return a review item per row with a paraphrase: `paraphrase`, or `paraphrase_conflict` where outputs differ."""
     limits = thresholds or ParaphraseThresholds()
-    ids, targets, texts = row_tables.ids(rows), rows.column("target").to_pylist(), row_tables.texts(rows)
+    ids, targets, texts = row_tables.ids(rows), rows.column("target").to_pylist(), row_tables.Texts(rows)
     best: dict[tuple[int, str], tuple[float, int]] = {}
     for a, b, margin in _pairs(seen, limits.margin):
         rule = PARAPHRASE if _same_output(targets[a], targets[b]) else CONFLICT
@@ -156,7 +156,7 @@ def find(
     if not merge:
         return []
     ids, targets, ranks = row_tables.ids(rows), rows.column("target").to_pylist(), pin_ranks(rows)
-    texts = row_tables.texts(rows)
+    texts = row_tables.Texts(rows)
     pairs = sorted(
         (min(ids[a], ids[b]), max(ids[a], ids[b]), round(margin, 4))
         for a, b, margin in _pairs(seen, limits.strict_margin)

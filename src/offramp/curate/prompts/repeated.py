@@ -195,10 +195,10 @@ def _templates(
     return tuple(found)
 
 
-def _requests(rows: pa.Table, count: Count) -> tuple[list[str], list[str], list[int]]:
+def _requests(rows: pa.Table, count: Count) -> tuple[list[str], Sequence[str], list[int]]:
     """Return the system prompt and the last user message of each request, and its prompt tokens."""
     if "messages" not in rows.column_names:
-        texts = row_tables.texts(rows)
+        texts = row_tables.Texts(rows)
         return [""] * len(texts), texts, [count(text) for text in texts]
     systems, users, sizes = [], [], []
     for text, fallback in zip(rows.column("messages").to_pylist(), row_tables.texts(rows), strict=True):
