@@ -126,3 +126,17 @@ def test_lengths_fall_into_deciles_of_the_first_sample() -> None:
 
     assert len(edges) == 9 and {bins.count(code) for code in set(bins)} == {10}
     assert coverage.length_edges([]) == []
+
+
+def test_shares_are_of_how_often_rows_came_in_and_few_rows_of_the_rows_themselves() -> None:
+    train = ["a"] * 30 + ["b"] * 30
+    traffic = ["a"] * 900 + ["b"] * 100
+
+    alone = {area.name: area for area in coverage.areas(train, traffic, least_rows=40)}
+    often = {
+        area.name: area for area in coverage.areas(train, traffic, least_rows=40, often=[30] * 30 + [3] * 30)
+    }
+
+    assert alone["a"].train_ratio == 0.5 and (alone["a"].quota, alone["a"].reason) == (10, "few rows")
+    assert often["a"].train_ratio == pytest.approx(900 / 990)
+    assert (often["a"].rows, often["a"].quota, often["b"].quota) == (30, 10, 10)

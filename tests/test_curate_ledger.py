@@ -144,3 +144,30 @@ def test_whatever_is_decided_adds_up_and_can_be_taken_back(
     ledger.counts(rows.num_rows, ledger.apply(rows, part).num_rows, part)
     nothing = ledger.drop(written, rules={"p", "q", "remove", "merge", "quarantine"})
     assert ledger.apply(rows, nothing).equals(rows)
+
+
+def test_made_rows_come_after_the_others_and_only_through_their_line() -> None:
+    rows = pa.table({"id": ["a", "b"], "field.text": ["one", "two"], "time": ["1", "2"]})
+    made = pa.table({"id": ["m", "n"], "field.text": ["three", "four"], "extra": ["x", "y"]})
+    lines = ledger.table([Line("a", "remove", "empty_input"), Line("m", "synthetic", "synthetic")])
+
+    view = ledger.apply(rows, lines, made)
+
+    assert view.to_pylist() == [
+        {"id": "b", "field.text": "two", "time": "2"},
+        {"id": "m", "field.text": "three", "time": None},
+    ]
+    assert ledger.apply(rows, ledger.drop(lines, rules=["synthetic", "empty_input"]), made).equals(rows)
+    with pytest.raises(MismatchError, match="'m'"):
+        ledger.apply(rows, lines)
+
+
+def test_counts_add_up_with_made_rows() -> None:
+    lines = ledger.table([Line("a", "remove", "empty_input"), Line("m", "synthetic", "synthetic")])
+
+    assert ledger.counts(2, 2, lines) == {
+        **{"in": 2, "kept": 2, "removed": 1, "merged": 0, "quarantined": 0, "edited": 0},
+        "synthetic": 1,
+    }
+    with pytest.raises(MismatchError, match="2 rows came in and 1 were made; found 1 kept"):
+        ledger.counts(2, 1, lines)

@@ -81,7 +81,7 @@ def test_accepted_rows_fill_the_quota_and_say_where_they_come_from() -> None:
     assert [line.action for line in made.lines] == ["synthetic"] * 3
     assert [line.row for line in made.lines] == made.rows.column("id").to_pylist() == list(made.origins)
     assert set(made.lines[0].evidence) == {"parents", "how", "label", "margin"}
-    assert set(made.lines[0].params) == {"maker", "terms", "made_on"}
+    assert set(made.lines[0].params) == {"maker", "provider", "terms", "made_on"}
     assert pa.concat_tables([rows, made.rows.cast(rows.schema)]).num_rows == 12
 
 

@@ -80,8 +80,8 @@ def test_free_text_has_no_default_bar_and_says_so(tmp_path):
         ws.verdict(ws.candidate("small"), on=ws.curate())
 
 
-def test_a_kind_without_rungs_cannot_be_tuned_yet(tmp_path):
-    with workspace(tmp_path, kind="extract") as ws, pytest.raises(ConfigError, match="no rung"):
+def test_a_task_of_texts_is_tuned_only_with_a_decoder_named(tmp_path):
+    with workspace(tmp_path, kind="extract") as ws, pytest.raises(ConfigError, match=r"ladder\.bases"):
         ws.tune()
 
 

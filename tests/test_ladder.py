@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offramp.errors import DataError
-from offramp.ladder import RUNGS, Step, assess, chance_of_ready, choose, order
+from offramp.ladder import RUNGS, LadderSettings, Step, assess, chance_of_ready, choose, rungs
 from offramp.types import Bar
 
 BAR = Bar(metric="accuracy", margin=0.02)
@@ -14,15 +14,34 @@ def _scores(right: int, wrong: int) -> np.ndarray:
     return np.array([1.0] * right + [0.0] * wrong)
 
 
+def _names(*wanted: str, kind: str = "classify", **more: object) -> list[str]:
+    return list(rungs(LadderSettings.model_validate({"rungs": wanted, **more}), kind=kind))
+
+
 def test_rungs_are_climbed_from_the_bottom_whatever_order_they_are_named_in() -> None:
-    assert order(["linear", "majority", "zero-shot"]) == ["majority", "zero-shot", "linear"]
+    assert _names("linear", "majority", "zero-shot") == ["majority", "zero-shot", "linear"]
 
 
 def test_a_blend_needs_both_its_members() -> None:
-    assert order(["blend", "linear"]) == ["linear"]
-    assert order(["blend", "encoder", "linear"]) == ["linear", "encoder", "blend"]
+    assert _names("blend", "linear") == ["linear"]
+    assert _names("blend", "encoder", "linear") == ["linear", "encoder", "blend"]
     with pytest.raises(DataError, match="name at least one"):
-        order(["blend"])
+        _names("blend")
+
+
+def test_decoders_stand_above_labels_only_where_they_are_named() -> None:
+    assert _names("linear", bases=["tiny"]) == ["linear", "tiny-untuned", "tiny"]
+    assert _names("linear", kind="chat") == []
+    assert _names(kind="chat", bases=["a", "b"], shots=4) == [
+        "a-untuned", "a-shots", "a", "b-untuned", "b-shots", "b",
+    ]  # fmt: skip
+
+
+def test_the_embedded_decoder_is_called_a_stand_in() -> None:
+    found = rungs(LadderSettings(bases=("tiny",)), kind="generate")
+
+    assert len(found) == 2
+    assert all("stand-in" in rung.title for rung in found.values())
 
 
 def test_rung_numbers_never_fall() -> None:

@@ -17,6 +17,7 @@ from pydantic import Field
 from scipy.stats import norm
 
 from offramp.errors import DataError
+from offramp.train.decoder_settings import DecoderSettings
 from offramp.train.encoder import EncoderSettings
 from offramp.train.linear import LinearSettings
 from offramp.types import Bar, Frozen, Kind
@@ -34,7 +35,16 @@ class Rung:
     """Name for people."""
     tuned: bool
     """Whether it learns from the task's own rows."""
+    fit: str = ""
+    """How it is fitted, see `offramp.train.FITS`; its own name where that is empty."""
+    base: str = ""
+    """The decoder it starts from, by name in `offramp.bases`."""
 
+
+PROMPTED, TUNED = 3, 4
+"""Heights of decoders that are only told what to do, and of tuned ones."""
+STAND_IN = "tiny"
+"""The embedded decoder: it shows the loop run and is no model to deploy."""
 
 RUNGS: dict[str, Rung] = {
     rung.name: rung
@@ -47,7 +57,7 @@ RUNGS: dict[str, Rung] = {
         Rung("blend", 2, "tuned encoder and linear head", True),
     )
 }
-"""Every rung there is, in the order of climbing."""
+"""Every rung for labels, in the order of climbing; decoders stand above them, see `rungs`."""
 
 RungName = Literal["majority", "zero-shot", "knn", "linear", "encoder", "blend"]
 
@@ -56,7 +66,14 @@ class LadderSettings(Frozen):
     """How to climb."""
 
     rungs: tuple[RungName, ...] = ("majority", "zero-shot", "knn", "linear", "encoder", "blend")
-    """Rungs to try; climbed in the order of `RUNGS`."""
+    """Rungs to try on a task of labels; climbed in the order of `RUNGS`."""
+    bases: tuple[str, ...] = ()
+    """Decoders to climb above them, smallest first, by name in `bases.yaml`; the only rungs where answers are text.
+    `tiny` is embedded: a stand-in to see the loop run, not a model to deploy."""
+    more_bases: str | None = None
+    """A YAML file with further bases, in the form of `bases.yaml`, relative to the workspace."""
+    shots: int = Field(default=0, ge=0, le=64)
+    """Also try each decoder untuned with so many similar rows shown; 0 = only without."""
     climb: Literal["until it holds", "all"] = "until it holds"
     """Stop at the first rung that holds, or try every one and still take the smallest that holds."""
     chance: float = Field(default=0.7, gt=0, lt=1)
@@ -68,6 +85,11 @@ class LadderSettings(Frozen):
     """Settings of the linear rung."""
     encoder: EncoderSettings = EncoderSettings()
     """Settings of the encoder rung."""
+    sweep: int = Field(default=1, ge=1, le=8)
+    """Settings to try per tuned decoder, learning rates and ranks around the planned ones, by successive halving on
+    validation; 1 = the planned ones alone."""
+    decoder: DecoderSettings = DecoderSettings()
+    """Settings of tuned decoders."""
 
 
 @dataclass(frozen=True)
@@ -88,16 +110,34 @@ class Step:
     """Row scores on validation, float64 (rows,)."""
 
 
-def order(names: Sequence[str], *, kind: Kind = "classify") -> list[str]:
-    """Return the rungs that a kind of task has, from the bottom up; a blend is only climbed when its members are."""
-    if kind != "classify":
-        return []
-    wanted = [name for name in RUNGS if name in names]
-    if "blend" in wanted and not {"linear", "encoder"} <= set(wanted):
-        wanted.remove("blend")
-    if not wanted:
-        raise DataError(f"rungs {list(names)!r} were asked for; name at least one of {list(RUNGS)!r}")
-    return wanted
+def rungs(how: LadderSettings, *, kind: Kind) -> dict[str, Rung]:
+    """Return the rungs to climb for a kind of task, by name, from the bottom up.
+
+    A blend is only climbed when its members are; of each decoder first what it can do untuned. Empty where answers
+    are text and no decoder is named.
+
+    Raises:
+        DataError: there are none for labels.
+    """
+    found: dict[str, Rung] = {}
+    if kind == "classify":
+        wanted = set(how.rungs) if {"linear", "encoder"} <= set(how.rungs) else set(how.rungs) - {"blend"}
+        found = {name: rung for name, rung in RUNGS.items() if name in wanted}
+    for base in how.bases:
+        found |= {rung.name: rung for rung in _decoders(base, how.shots)}
+    if not found and kind == "classify":
+        raise DataError(f"rungs {list(how.rungs)!r} were asked for; name at least one of {list(RUNGS)!r}")
+    return found
+
+
+def _decoders(base: str, shots: int) -> list[Rung]:
+    title = f"{base} (stand-in)" if base == STAND_IN else base
+    examples = Rung(f"{base}-shots", PROMPTED, f"{title}, {shots} examples", False, "prompted", base)
+    return [
+        Rung(f"{base}-untuned", PROMPTED, f"{title}, untuned", False, "prompted", base),
+        *([examples] if shots else []),
+        Rung(base, TUNED, f"tuned {title}", True, "decoder", base),
+    ]
 
 
 def chance_of_ready(differences: np.ndarray, *, line: float, alpha: float, holdout_rows: int) -> float:
@@ -151,18 +191,26 @@ def choose(steps: Sequence[Step]) -> tuple[Step, str]:
         step = holding[0]
         return step, f"{step.rung} is the smallest rung that holds (chance of `ready` {step.chance:.0%})"
     if any(step.chance is not None for step in steps):
-        best = max(steps, key=lambda s: s.chance or 0.0)
-        near = next(s for s in steps if (s.chance or 0.0) >= (best.chance or 0.0) - 0.02)
+        top = max(step.chance or 0.0 for step in steps)
+        near = _smallest([step for step in steps if (step.chance or 0.0) >= top - 0.02])
         return (
             near,
             f"no rung holds yet; {near.rung} comes nearest (chance of `ready` {near.chance or 0.0:.0%})",
         )
+    best, taken = max(steps, key=lambda s: s.score), _smallest(steps)
+    if taken is best:
+        return best, f"nothing to hold against; {best.rung} is best"
+    return taken, (
+        f"nothing to hold against; {taken.rung} is the smallest rung within one standard error of the best "
+        f"({best.rung})"
+    )
+
+
+def _smallest(steps: Sequence[Step]) -> Step:
+    """Return the smallest rung within one standard error of the one with the best score."""
     best = max(steps, key=lambda s: s.score)
     for step in steps:
         gaps = best.scores - step.scores
-        if gaps.mean() <= np.sqrt(_spread(gaps) / len(gaps)):
-            return step, (
-                f"nothing to hold against; {step.rung} is the smallest rung within one standard error of the best "
-                f"({best.rung})"
-            )
-    return best, f"nothing to hold against; {best.rung} is best"
+        if step is best or gaps.mean() <= np.sqrt(_spread(gaps) / len(gaps)):
+            return step
+    return best

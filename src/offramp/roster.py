@@ -15,27 +15,28 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import metrics, models, train, views
+from offramp import bases, fitting, metrics, models, views
+from offramp import ladder as _ladder
 from offramp import rows as _rows
 from offramp.errors import ConfigError, DataError
 from offramp.evaluate import evaluate, machine, measure
-from offramp.ladder import RUNGS
+from offramp.ladder import PROMPTED, Rung
 from offramp.models.base import Model
 from offramp.models.prompted import NamedPrompt
 from offramp.records import Records
 from offramp.settings import Settings
 from offramp.store import read_table, write_table
-from offramp.types import Candidate, Dataset, EvalRun, Frozen, Progress, Task, TrainingRun, content_id
+from offramp.types import Candidate, Dataset, EvalRun, Frozen, Kind, Progress, Task, TrainingRun
 
 if TYPE_CHECKING:
+    from offramp.bases import Base
     from offramp.curate import Encoders
+    from offramp.curate.personal import Redactor
     from offramp.embed import Embedder
     from offramp.embed.static import StaticEmbedder
 
 INCUMBENT = "incumbent"
-PROMPTED_RUNG = 3
-"""Models that are only told what to do, with or without examples."""
-JUDGE = "judge_"
+JUDGE = fitting.JUDGE
 """Metrics of this prefix are kept scores of a judge, by rubric."""
 
 
@@ -66,19 +67,22 @@ class Roster:
 
         return StaticEmbedder.load(cache=shared_folder(self.path / "cache"), progress=self.progress)
 
+    @cached_property
+    def redactor(self) -> "Redactor":
+        """What finds and masks personal data, in curation and in serving alike; trained at first use."""
+        from offramp.curate.personal import Redactor
+        from offramp.curate.personal.tagger import load_tagger
+        from offramp.embed.static import shared_folder
+
+        return Redactor(load_tagger(shared_folder(self.path / "cache"), progress=self.progress))
+
     @property
     def encoders(self) -> "Encoders":
-        """Both, for curation."""
+        """What reads texts in curation."""
         from offramp.curate import Encoders, Late
 
-        redactor = None
-        if self.settings.curate.personal != "off":
-            from offramp.curate.personal import Redactor
-            from offramp.curate.personal.tagger import load_tagger
-            from offramp.embed.static import shared_folder
-
-            redactor = Redactor(load_tagger(shared_folder(self.path / "cache"), progress=self.progress))
-        return Encoders(Late(lambda: self.embedder), self.static, redactor)
+        redactor = None if self.settings.curate.personal == "off" else self.redactor
+        return Encoders(Late(lambda: self.embedder), self.static, redactor, self.path / "cache")
 
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""
@@ -87,11 +91,15 @@ class Roster:
             rows = self._raw(raw)
             if data.stage == "curated":
                 folder = self._store.folder(data.id)
-                rows = views.view(
-                    rows, read_table(folder / "ledger.parquet"), read_table(folder / "splits.parquet")
-                )
+                ledger, splits = (read_table(folder / f"{name}.parquet") for name in ("ledger", "splits"))
+                rows = views.view(rows, ledger, splits, self.made(data))
             self._views[data.id] = rows
         return self._views[data.id]
+
+    def made(self, data: Dataset) -> pa.Table | None:
+        """Return the rows that were made for a dataset, `None` where there are none."""
+        file = self._store.folder(data.id) / "synthetic.parquet"
+        return read_table(file) if file.exists() else None
 
     def rows(self, data: Dataset, split: str | None = None) -> pa.Table:
         """Return the rows of a dataset, all or one split, with a column of answers for everyone who labelled here.
@@ -120,7 +128,7 @@ class Roster:
             ConfigError: a rung or a part of the data has that name.
         """
         raw = self._store.named("raw")
-        taken = {*RUNGS, *(_rows.answerers(self._raw(raw)) if raw else ())}
+        taken = {*_ladder.RUNGS, *self.rungs("chat"), *(_rows.answerers(self._raw(raw)) if raw else ())}
         if who in taken:
             raise ConfigError(
                 f"the name {who!r} was to answer here; it is taken ({sorted(taken)!r}); choose another"
@@ -194,7 +202,7 @@ class Roster:
                         name=settings.name,
                         title=settings.title,
                         engine="endpoint",
-                        rung=PROMPTED_RUNG,
+                        rung=PROMPTED,
                         params={"prompt": config["prompt"]},
                         parents=(data.id,),
                         made_by=self.records.made_by(config),
@@ -202,79 +210,42 @@ class Roster:
                 )
         return self._store.get(record_id, Candidate)
 
+    def rungs(self, kind: Kind) -> dict[str, Rung]:
+        """Return every rung that can be asked for by name, those of the ladder's settings last."""
+        known = _ladder.RUNGS if kind == "classify" else {}
+        return {**known, **_ladder.rungs(self.settings.ladder, kind=kind)}
+
+    @cached_property
+    def bases(self) -> "dict[str, Base]":
+        """The decoders that can be started from, by name."""
+        more = self.settings.ladder.more_bases
+        return bases.known(self.path / more if more else None)
+
     def final(self, rung: str, data: Dataset) -> Candidate:
         """Return what would be deployed for a rung: fitted on train and validation where `ladder.refit` names it."""
-        return self.fitted(rung, data, final=rung in self.settings.ladder.refit and RUNGS[rung].tuned)
+        return self.fitted(rung, data, final=rung in self.settings.ladder.refit and _ladder.RUNGS[rung].tuned)
 
-    def fitted(self, rung: str, data: Dataset, *, final: bool = False) -> Candidate:
-        """Fit a rung on the train split, or with `final` on train and validation with the choices made before."""
-        first = self.fitted(rung, data) if final else None
-        member_of = self.final if final else self.fitted
-        members = [member_of(name, data) for name in train.MEMBERS.get(rung, ())]
-        config = {
-            "rung": rung,
-            "final": final,
-            "settings": {
-                name: value.model_dump(mode="json") for name, value in self._rung_settings(rung).items()
-            },
-            "encoder": self.settings.encoder,
-        }
-        parents = (data.id, *([first.id] if first else []), *(member.id for member in members))
-        record_id = self.records.id("candidate", "fit", parents, config)
-        with self.records.making(record_id) as todo:
-            if todo:
-                fit = train.fit(
-                    rung,
-                    train.Job(
-                        task=data.task,
-                        train=self.rows(data, "train"),
-                        validation=self.rows(data, "validation"),
-                        folder=self._store.workdir(record_id, resume=True),
-                        first=self._store.folder(first.id) if first else None,
-                        members={member.name: self.model(member) for member in members},
-                        settings=self._rung_settings(rung),
-                        embedder=self.embedder,
-                        seed=self.settings.seed,
-                        progress=self.progress,
-                    ),
-                )
-                made_by = self.records.made_by(config)
-                self._store.add(
-                    TrainingRun(
-                        id=_training_id(record_id),
-                        candidate=record_id,
-                        duration_s=fit.duration_s,
-                        details=fit.details,
-                        parents=(data.id,),
-                        made_by=made_by,
-                    )
-                )
-                self._store.add(
-                    Candidate(
-                        id=record_id,
-                        name=rung,
-                        title=RUNGS[rung].title,
-                        engine=rung,
-                        params={"members": [member.id for member in members], "final": final},
-                        rung=RUNGS[rung].number,
-                        size_bytes=fit.size_bytes + sum(member.size_bytes or 0 for member in members),
-                        parents=parents,
-                        made_by=made_by,
-                    )
-                )
-        return self._store.get(record_id, Candidate)
+    def fitted(
+        self,
+        rung: str,
+        data: Dataset,
+        *,
+        final: bool = False,
+        part: float = 1.0,
+        how: Frozen | None = None,
+    ) -> Candidate:
+        """Fit a rung on the train split, or with `final` on train and validation with the choices made before.
 
-    def _rung_settings(self, rung: str) -> dict[str, Frozen]:
-        """Settings that this rung's fit depends on; its members' are in their own ids."""
-        known: dict[str, Frozen] = {
-            "linear": self.settings.ladder.linear,
-            "encoder": self.settings.ladder.encoder,
-        }
-        return {rung: known[rung]} if rung in known else {}
+        `part` is the share of the train rows to learn from; `how` stands for the rung's settings.
+
+        Raises:
+            NotFoundError: its base is not known, or not on this machine.
+        """
+        return fitting.fitted(self, data, fitting.Wanted(rung, final, part, how))
 
     def training(self, candidate: Candidate) -> TrainingRun | None:
         """Return how a candidate was fitted, `None` for recorded answers."""
-        run = _training_id(candidate.id)
+        run = fitting.training_id(candidate.id)
         return self._store.get(run, TrainingRun) if self._store.has(run) else None
 
     def model(self, candidate: Candidate) -> Model:
@@ -299,6 +270,7 @@ class Roster:
                 for member in members
             },
             cache=self.path / "cache" / "answers",
+            base=self.bases.get(candidate.params.get("base", "")),
             embedder=lambda: self.embedder if cached else type(self.embedder)(self.embedder.backbone),
         )
         return models.load(candidate.engine, parts)
@@ -370,6 +342,13 @@ class Roster:
         """Return a metric by name; a function of the user's runs only where the settings allow it."""
         return metrics.find(name, task, run_user_code=self.settings.verdict.run_user_code)
 
+    def is_share(self, metric: str, task: Task) -> bool:
+        """Tell whether a metric's scores lie in 0-1 and are told in percent and points; ratings from 1 to 5 are not."""
+        if metric.startswith(JUDGE):
+            return False
+        known = self.metric(metric, task)
+        return (known.low, known.high) == (0, 1)
+
     def scores(self, run: EvalRun, metric: str) -> np.ndarray:
         """Return row scores of an evaluation, float64 (rows,), NaN = not scored.
 
@@ -396,7 +375,3 @@ class Roster:
     def summary(self, run: EvalRun) -> dict[str, float]:
         """Return every metric of an evaluation."""
         return metrics.summarise(self.batch(run))
-
-
-def _training_id(candidate_id: str) -> str:
-    return content_id("trainingrun", candidate_id)

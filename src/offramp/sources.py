@@ -5,6 +5,7 @@ Guarantee: whatever the door, rows have the same columns, and what could not be 
 
 from pathlib import Path
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from offramp import doors, ingest
@@ -46,6 +47,20 @@ def read(data: DataSettings, folder: Path) -> Ingested:
     rest = [ingest.read(path, mapping=first.mapping) for path in sources[1:]]
     held = [ingest.read(path, mapping=first.mapping, split="holdout") for path in holdout]
     return ingest.join(first, *rest, *held) if rest or held else first
+
+
+def recent(name: str, folder: Path, mapping: Mapping) -> pa.Table:
+    """Read a file of production inputs: `id` and the input fields of `mapping`; whatever else it has is not read.
+
+    Raises:
+        NotFoundError: there is no such file.
+        DataError: it cannot be read as rows, or lacks an input column.
+    """
+    # No row is put aside for a missing label when the first input stands in for the incumbent's answer.
+    inputs = {"inputs": mapping.inputs, "incumbent": mapping.inputs[0], "free_text": True}
+    found = ingest.read(located(name, folder), mapping=Mapping(**(Mapping().model_dump() | inputs)))
+    fields = [_rows.FIELD + field for field in mapping.inputs]
+    return found.rows.select(["id", *fields])
 
 
 def _results(sources: list[Path], data: DataSettings) -> Ingested:

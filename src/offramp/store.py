@@ -29,6 +29,7 @@ from offramp.types import (
     CostReport,
     Dataset,
     EvalRun,
+    ParityTest,
     RatingSet,
     Record,
     ScoreRun,
@@ -46,6 +47,7 @@ TYPES: dict[str, type[Record]] = {
     "evalrun": EvalRun,
     "verdict": Verdict,
     "costreport": CostReport,
+    "paritytest": ParityTest,
     "scorerun": ScoreRun,
     "ratingset": RatingSet,
 }

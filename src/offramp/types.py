@@ -314,6 +314,23 @@ class Verdict(Record):
     """The finding."""
 
 
+class ParityTest(Record):
+    """Whether a served form of a candidate says what was trained, token by token."""
+
+    kind: str = "paritytest"
+    """Always `paritytest`."""
+    candidate: str
+    """Id of the candidate."""
+    dataset: str
+    """Id of the dataset whose holdout prompts were asked."""
+    subject: str
+    """Who was held against the training side: `embedded`, `merged`, `vllm`, `vllm-merged`."""
+    passed: bool
+    """Whether every threshold was met."""
+    body: Mapping[str, Any]
+    """`offramp.handover.parity.Parity` as JSON: shares, differences token by token, thresholds, problems."""
+
+
 class CostReport(Record):
     """What each way to run the task would cost per month."""
 

@@ -10,15 +10,18 @@ from offramp import rows as _rows
 from offramp.types import Task
 
 
-def view(rows: pa.Table, ledger: pa.Table, splits: pa.Table) -> pa.Table:
-    """Return raw rows as the ledger leaves them, with `split`, `family` and `weight` columns."""
+def view(rows: pa.Table, ledger: pa.Table, splits: pa.Table, made: pa.Table | None = None) -> pa.Table:
+    """Return raw rows as the ledger leaves them, then `made` ones that it puts in.
+
+    There are columns `split`, `family` and `weight`, and `training_weight` where the splits have it.
+    """
     from offramp.curate import apply
 
-    kept = apply(rows, ledger)
+    kept = apply(rows, ledger, made)
     if "split" in kept.column_names:
         kept = kept.drop_columns(["split"])
     aligned = _rows.take(splits, _rows.ids(kept))
-    for name in ("split", "family", "weight"):
+    for name in splits.column_names[1:]:
         kept = kept.append_column(name, aligned.column(name))
     return kept
 
@@ -32,6 +35,15 @@ def clusters(rows: pa.Table) -> list[str] | None:
         ]
     families: list[str] = rows.column("family").to_pylist()
     return families if len(set(families)) < len(families) else None
+
+
+def part_of(rows: pa.Table, part: float, *, seed: int) -> pa.Table:
+    """Return about this share of the rows, families whole; a larger part holds every smaller one."""
+    if part >= 1:
+        return rows
+    families = rows.column("family").to_pylist() if "family" in rows.column_names else _rows.ids(rows)
+    places = [hashlib.sha256(f"{seed} {family}".encode()).digest()[:8] for family in families]
+    return rows.filter(pa.array([int.from_bytes(place) < part * 2**64 for place in places], pa.bool_()))
 
 
 def with_labels(task: Task, labels: Sequence[str]) -> Task:

@@ -14,14 +14,16 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, ladder, release, sources, views
+from offramp import claims, curation, ladder, release, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
 from offramp.cost import Incumbent, Tuned, cost_table, usage_of
+from offramp.curate.traffic import COVERAGE, Traffic
+from offramp.curate.verdicts import Journal
 from offramp.errors import ConfigError, NotFoundError
 from offramp.evaluate import cores
 from offramp.ingest import Mapping
-from offramp.ladder import RUNGS
+from offramp.ladder import PROMPTED
 from offramp.models.base import Model
 from offramp.records import Records
 from offramp.roster import INCUMBENT, Roster
@@ -154,43 +156,13 @@ class Workspace:
 
     def curate(self, raw: Dataset | None = None) -> Dataset:
         """Clean and split a raw dataset; every decision is a line in its `ledger.parquet`."""
-        from offramp.curate import Guided, curate
-        from offramp.curate.map import embedding_map
-        from offramp.curate.verdicts import Journal, digest
-
         raw = raw or self.ingest()
         said = Journal.of(self.path).read()
-        config: dict[str, Any] = {
-            "curate": self.settings.curate.model_dump(mode="json"),
-            "labels": list(self.settings.data.labels),
-            "encoder": self.settings.encoder,
-        }
-        # Without verdicts the id is what it was before anybody judged.
-        config |= {"verdicts": digest(said)} if digest(said) else {}
-        tests = [self.path / name for name in self.settings.curate.test_sets]
-        if missing := [str(path) for path in tests if not path.is_file()]:
-            raise NotFoundError(f"texts not to train on were expected in {missing[0]!r}; there is no such file")
-        config |= {"test_sets": [views.file_hash(path) for path in tests]} if tests else {}
-        known = {**dict(self.settings.curate), "test_sets": tuple(map(str, tests))}
+        config = curation.config_of(self.settings, self.path, said)
         record_id = self.records.id("dataset", "curate", (raw.id,), config)
         with self.records.making(record_id) as todo:
             if todo:
-                rows = self.rows(raw)
-                done = curate(
-                    rows,
-                    task=raw.task.model_copy(update={"labels": self.settings.data.labels}),
-                    settings=Guided(**known, verdicts=tuple(said)),
-                    encoders=self.roster.encoders,
-                    seed=self.settings.seed,
-                    progress=self.progress,
-                )
-                folder = self.store.workdir(record_id)
-                write_table(done.ledger, folder / "ledger.parquet")
-                write_table(done.findings, folder / "findings.parquet")
-                write_table(done.splits, folder / "splits.parquet")
-                points = embedding_map(rows, done.ledger, self.roster.embedder, seed=self.settings.seed)
-                write_table(points, folder / "map.parquet")
-                view = views.view(rows, done.ledger, done.splits)
+                done, view = curation.make(self.roster, raw, said, folder=self.store.workdir(record_id))
                 self.store.add(
                     Dataset(
                         id=record_id,
@@ -218,12 +190,13 @@ class Workspace:
             NotFoundError: no such row came in.
         """
         data = data or self.curate()
+        ledger = read_table(self.store.folder(data.id) / "ledger.parquet")
         raw = self.rows(self.store.get(data.parents[0], Dataset))
-        if row not in set(_rows.ids(raw)):
+        # A made row came in nowhere; its own line says where it is from.
+        if row not in {*_rows.ids(raw), *ledger.column("row").to_pylist()}:
             raise NotFoundError(
                 f"row {row!r} was asked for; no such row was read; ids stand in the report and in --json"
             )
-        ledger = read_table(self.store.folder(data.id) / "ledger.parquet")
         return ledger.filter(pc.equal(ledger.column("row"), row))
 
     def findings(self, data: Dataset | None = None) -> pa.Table:
@@ -231,18 +204,24 @@ class Workspace:
         data = data or self.curate()
         return read_table(self.store.folder(data.id) / "findings.parquet")
 
+    def coverage(self, data: Dataset | None = None) -> Traffic:
+        """Return how well the train split covers the traffic: named areas, thin ones, a test for a difference."""
+        data = data or self.curate()
+        file = self.store.folder(data.id) / COVERAGE
+        return Traffic.model_validate_json(file.read_text(encoding="utf-8"))
+
     def put_back(self, *, rules: Sequence[str] = (), rows: Sequence[str] = ()) -> None:
         """Leave out curation rules, or keep single rows, from now on; written into `offramp.toml`."""
         _settings.append(self.path, "curate", {"undo": list(rules), "keep": list(rows)})
-        self.settings = _settings.load(self.path)
+        self.settings = self.roster.settings = _settings.load(self.path)
 
     # ---- candidates --------------------------------------------------------------------------------------------
 
     def baseline(self, data: Dataset | None = None) -> list[EvalRun]:
         """Evaluate on the holdout what exists before anything is tuned: incumbent, humans, untuned models."""
         data = data or self.curate()
-        rungs = ladder.order(self.settings.ladder.rungs, kind=data.task.kind)
-        untuned = [name for name in rungs if name in UNTUNED]
+        rungs = ladder.rungs(self.settings.ladder, kind=data.task.kind)
+        untuned = [name for name, rung in rungs.items() if name in UNTUNED or rung.number == PROMPTED]
         candidates = [
             *self.roster.recorded(data),
             *(self.roster.fitted(name, data) for name in untuned),
@@ -272,11 +251,12 @@ class Workspace:
         data = data or self.curate()
         release.permit(self.roster, data, "train")
         how = self.settings.ladder
-        rungs = ladder.order(how.rungs, kind=data.task.kind)
+        rungs = ladder.rungs(how, kind=data.task.kind)
         if not rungs:
             raise ConfigError(
-                f"a model was to be tuned; tasks of kind {data.task.kind!r} have no rung yet; compare recorded answers "
-                "with `offramp verdict --candidate NAME`"
+                f"a model was to be tuned; tasks of kind {data.task.kind!r} climb decoders and none is named; set "
+                f"`ladder.bases` to some of {sorted(self.roster.bases)!r}, or compare recorded answers with "
+                "`offramp verdict --candidate NAME`"
             )
         bar = self.settings.verdict.resolved(data.task.kind)[0]
         reference = self._incumbent_on_validation(data, bar.metric)
@@ -309,10 +289,10 @@ class Workspace:
         known = {candidate.name: candidate for candidate in there}
         if name in known:
             return known[name]
-        if name in RUNGS:
+        if name in (rungs := self.roster.rungs(data.task.kind)):
             return self.roster.final(name, data)
         raise NotFoundError(
-            f"candidate {name!r} was asked for; there are {sorted(known)!r} and the rungs {list(RUNGS)!r}"
+            f"candidate {name!r} was asked for; there are {sorted(known)!r} and the rungs {list(rungs)!r}"
         )
 
     def model(self, candidate: Candidate) -> Model:
@@ -447,7 +427,10 @@ class Workspace:
     def _incumbent_on_validation(self, data: Dataset, metric: str) -> Any:
         for candidate in self.roster.recorded(data):
             if candidate.name == INCUMBENT:
-                return self.roster.scores(self.evaluate(candidate, data, split="validation"), metric)
+                run = self.evaluate(candidate, data, split="validation")
+                # Whoever answered the holdout alone is no yardstick here: every missing answer would count as wrong.
+                answered = self.roster.answers(run).column("text")
+                return self.roster.scores(run, metric) if answered.null_count < len(answered) else None
         return None
 
     def _keep_climb(self, data: Dataset, chosen: Candidate, steps: Sequence[ladder.Step], why: str) -> None:

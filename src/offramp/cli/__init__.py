@@ -8,6 +8,7 @@ import os
 import sys
 import warnings
 
+from offramp.cli import serving as _serving  # noqa: F401  adds its commands
 from offramp.cli.app import app
 
 __all__ = ["app", "main"]

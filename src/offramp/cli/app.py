@@ -31,7 +31,8 @@ HERE = Path()
 
 
 @contextmanager
-def _opened(folder: Path, overrides: list[str] | None, *, quiet: bool) -> Iterator["Workspace"]:
+def opened(folder: Path, overrides: list[str] | None, *, quiet: bool) -> Iterator["Workspace"]:
+    """Open a workspace with progress on the screen."""
     from offramp.cli.parse import assignments
     from offramp.workspace import open as open_workspace
 
@@ -87,7 +88,7 @@ def ingest(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> 
     """Read the sources into rows; rows that cannot be used are kept aside with line and reason."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         tables.dataset(workspace.ingest(), json=json)
 
 
@@ -106,7 +107,7 @@ def curate(
     """
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         if undo or keep:
             workspace.put_back(rules=undo or (), rows=keep or ())
         data = workspace.curate()
@@ -130,8 +131,20 @@ def findings(
     """
     from offramp.cli.findings import findings as show
 
-    with _opened(folder, None, quiet=json) as workspace:
+    with opened(folder, None, quiet=json) as workspace:
         show(workspace, rule=rule, at=at, limit=limit, json=json)
+
+
+@app.command()
+def coverage(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+    """Hold the training rows against the traffic: named areas, what is thin, and whether they differ.
+
+    The traffic is the file in `curate.traffic`, else the rows that came in.
+    """
+    from offramp.cli.coverage import coverage as show
+
+    with opened(folder, overrides, quiet=json) as workspace:
+        show(workspace.coverage(), json=json)
 
 
 @app.command()
@@ -139,7 +152,7 @@ def baseline(folder: Folder = HERE, overrides: Set = None, json: Json = False) -
     """Evaluate what exists before anything is tuned: incumbent, humans, untuned models."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         tables.evaluations(workspace, workspace.baseline(), json=json)
 
 
@@ -148,7 +161,7 @@ def tune(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> No
     """Climb the ladder on train and validation; take the smallest model that holds."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         if workspace.baselined() is None:
             typer.echo(
                 "warning: nothing was evaluated before tuning; `offramp baseline` shows what an untuned model, the "
@@ -176,7 +189,7 @@ def review(  # noqa: PLR0913  each parameter is a flag
     from offramp.cli import people
     from offramp.people import Plan
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         plan = Plan(who, kind, limit, not show_answers, workspace.settings.seed)
         people.review(workspace, plan, json=json)
 
@@ -195,7 +208,7 @@ def check(
     """Judge what curation found, the most valuable first; `offramp curate` then applies it."""
     from offramp.cli.check import check as judge_findings
 
-    with _opened(folder, None, quiet=json) as workspace:
+    with opened(folder, None, quiet=json) as workspace:
         judge_findings(workspace, rule=rule, who=who, limit=limit, double=double, json=json)
 
 
@@ -209,7 +222,7 @@ def labels(
     """Read people's labels from a file; each labeler becomes a candidate."""
     from offramp.cli import people
 
-    with _opened(folder, None, quiet=json) as workspace:
+    with opened(folder, None, quiet=json) as workspace:
         people.labels(workspace, file, who=who, json=json)
 
 
@@ -218,7 +231,7 @@ def people(folder: Folder = HERE, json: Json = False) -> None:
     """Show how far people agree, and how right each is against what counts without them."""
     from offramp.cli.people import agreement
 
-    with _opened(folder, None, quiet=json) as workspace:
+    with opened(folder, None, quiet=json) as workspace:
         agreement(workspace, json=json)
 
 
@@ -242,7 +255,7 @@ def judge(
     """
     from offramp.cli.judge import ask
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         ask(workspace, rubrics=rubric, candidates=candidate or (), yes=yes, json=json)
 
 
@@ -255,7 +268,7 @@ def rate(
     """Read people's ratings of answers, the yardstick for judges; they add to those read before."""
     from offramp.cli.judge import rate as read
 
-    with _opened(folder, None, quiet=json) as workspace:
+    with opened(folder, None, quiet=json) as workspace:
         read(workspace, file, json=json)
 
 
@@ -278,7 +291,7 @@ def compare(  # noqa: PLR0913  each parameter is a flag
     from offramp.cli import contrast
 
     look = contrast.look(by=by, sample=sample, metric=metric, split=split)
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         contrast.compare(workspace, candidates, look, json=json)
 
 
@@ -295,7 +308,7 @@ def ask(
     """Let candidates answer one input of your own, side by side."""
     from offramp.cli import contrast
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         contrast.ask(workspace, words, candidates=candidate, json=json)
 
 
@@ -312,7 +325,7 @@ def verdict(
     """Say on the holdout whether the candidate is as good as the incumbent."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         chosen = workspace.candidate(candidate) if candidate else None
         tables.verdict(workspace, workspace.verdict(chosen, versus=versus), json=json)
 
@@ -322,7 +335,7 @@ def cost(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> No
     """Say what each way to run the task would cost per month, and where it breaks even."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         tables.cost(workspace.cost(), json=json)
 
 
@@ -340,7 +353,7 @@ def report(
     """Write report.html: one file that shows why the switch is safe, or is not."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         if pack is None:
             return tables.written(workspace.report(), json=json)
         from offramp.cli.pack import show_packed
@@ -351,16 +364,26 @@ def report(
 
 @app.command()
 def export(
-    to: Annotated[str, typer.Option(help="promptfoo, inspect, or dataset for the curated rows with a card.")],
+    to: Annotated[
+        str,
+        typer.Option(
+            help="promptfoo, inspect, dataset (curated rows with a card), or the chosen model: adapter, merged, gguf, "
+            "ollama, onnx."
+        ),
+    ],
     out: Annotated[Path, typer.Argument(help="Folder to write into.")],
+    cut_prompt: Annotated[
+        bool,
+        typer.Option("--cut-prompt", help="Cut static prompts out of a dataset's inputs; rules beside it."),
+    ] = False,
     folder: Folder = HERE,
     json: Json = False,
 ) -> None:
-    """Write the holdout with every candidate's answers for another tool, or the curated rows as a dataset."""
+    """Write the holdout with every answer for another tool, the curated rows as a dataset, or the chosen model."""
     from offramp.cli.export import export as write
 
-    with _opened(folder, None, quiet=json) as workspace:
-        write(workspace, to, out, json=json)
+    with opened(folder, None, quiet=json) as workspace:
+        write(workspace, to, out, cut_prompt=cut_prompt, json=json)
 
 
 @app.command()
@@ -386,7 +409,7 @@ def run(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> Non
     """Do all of the above; goes on where it was interrupted, and skips what is up to date."""
     from offramp.cli import tables
 
-    with _opened(folder, overrides, quiet=json) as workspace:
+    with opened(folder, overrides, quiet=json) as workspace:
         tables.loop(workspace, workspace.run(), json=json)
 
 
@@ -401,8 +424,25 @@ def show(
     """Show the records of a workspace, or one with its lineage."""
     from offramp.cli import tables
 
-    with _opened(folder, None, quiet=True) as workspace:
+    with opened(folder, None, quiet=True) as workspace:
         tables.records(workspace.show(record), json=json)
+
+
+@app.command()
+def curve(
+    rung: Annotated[str | None, typer.Argument(help="Whose; default: the chosen candidate's rung.")] = None,
+    folder: Folder = HERE,
+    set_: Set = None,
+    json: Json = False,
+) -> None:
+    """Fit a rung on 5, 10, 25, 50 and 100 % of the train rows and say what twice the data would add."""
+    from offramp.cli import tables
+    from offramp.curves import grow
+
+    with opened(folder, set_, quiet=json) as workspace:
+        data = workspace.curate()
+        name = rung or workspace.tune(data).name
+        tables.growth(grow(workspace.roster, data, name), json=json)
 
 
 @app.command()
@@ -410,13 +450,17 @@ def demo(
     folder: Annotated[Path, typer.Argument(help="Folder to make the demo workspace in.")] = Path(
         "offramp-demo"
     ),
-    size: Annotated[int, typer.Option(help="Rows to generate.")] = 7000,
+    task: Annotated[
+        str, typer.Option(help="categorize: offers to product categories; intake: a patient-intake chat.")
+    ] = "categorize",
+    size: Annotated[int | None, typer.Option(help="Rows to generate.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample data.")] = 7,
     json: Json = False,
 ) -> None:
     """Run the whole loop on embedded sample data: no network, no GPU, minutes.
 
-    The incumbent and the human labelers in it are simulated. Run again, it goes on where it was interrupted.
+    The incumbent and the human labelers in it are simulated, and the decoder of the intake chat is a small stand-in.
+    Run again, it goes on where it was interrupted.
     """
     from offramp.cli import tables
     from offramp.sample.demo import prepare
@@ -426,7 +470,7 @@ def demo(
 
     with shown(quiet=json) as progress:
         if not (folder / FILE).exists():
-            settings = resolve(prepare(folder, size=size, seed=seed), overrides=None, where="the sample task")
-            make(folder, settings).close()
+            given = prepare(folder, task=task, size=size, seed=seed)
+            make(folder, resolve(given, overrides=None, where="the sample task")).close()
         with open_workspace(folder, progress=progress) as workspace:
             tables.loop(workspace, workspace.run(), json=json)

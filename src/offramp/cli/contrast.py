@@ -19,7 +19,6 @@ from offramp import rows as _rows
 from offramp.contrast.changed import Answered, Changes, against_first
 from offramp.contrast.slices import BY, By, Slices
 from offramp.errors import ConfigError, DataError, NotFoundError, OfframpError
-from offramp.ladder import RUNGS
 from offramp.stats.likert import Likert, Shift
 from offramp.types import Bar, BarResult, Candidate, Dataset, Frozen, VerdictBody, content_id
 
@@ -208,9 +207,10 @@ def _compared(
 ) -> tuple[list[Candidate], list[str]]:
     """Find the candidates; on validation, as they were before they saw its rows."""
     recorded = {candidate.name for candidate in ws.roster.recorded(data)}
+    rungs = ws.roster.rungs(data.task.kind)
     found, notes = [], []
     for name in names:
-        if split == "validation" and name in RUNGS and name not in recorded:
+        if split == "validation" and name in rungs and name not in recorded:
             candidate = ws.roster.fitted(name, data)
         else:
             candidate = ws.candidate(name)
@@ -411,7 +411,9 @@ def _named(ws: "Workspace", names: Sequence[str], data: Dataset) -> list[Candida
     found = [ws.candidate(name.strip()) for name in names if name.strip()]
     told = [candidate.name for candidate in found if candidate.engine == RECORDED]
     if told or not found:
-        able = sorted({candidate.name for candidate in _fitted(ws, data)}) or list(RUNGS)
+        able = sorted({candidate.name for candidate in _fitted(ws, data)}) or list(
+            ws.roster.rungs(data.task.kind)
+        )
         raise ConfigError(
             f"an answer of {told or list(names)!r} was asked for; found recorded answers only, which say nothing "
             f"of a new input; name some of {able!r}"
@@ -441,7 +443,7 @@ def _said(ws: "Workspace", candidate: Candidate, table: pa.Table) -> Said:
     """Ask one candidate; what fails is its answer, so that the others are still heard."""
     try:
         model = _fresh(ws, candidate)
-        if candidate.engine in RUNGS:
+        if candidate.engine != "endpoint":
             model.answer(table)  # loads what is loaded late; a remote model would be paid twice
         began = time.perf_counter()
         answer = model.answer(table).to_pylist()[0]

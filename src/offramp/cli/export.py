@@ -10,27 +10,37 @@ if TYPE_CHECKING:
     from offramp.workspace import Workspace
 
 
-def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> None:
+def export(workspace: "Workspace", tool: str, folder: Path, *, cut_prompt: bool = False, json: bool) -> None:
     """Write the holdout rows with the recorded answers and the chosen model's for `tool` into a folder.
 
-    `tool` "dataset" writes all curated rows with a data card instead.
+    `tool` "dataset" writes all curated rows with a data card instead, with `cut_prompt` without static prompts.
 
     Raises:
-        ConfigError: an unknown tool.
+        ConfigError: an unknown tool, or `cut_prompt` for another one than "dataset".
     """
     from offramp import doors
     from offramp import rows as _rows
+    from offramp.cli.serving import hand_over
     from offramp.errors import ConfigError
+    from offramp.serving import FORMS
     from offramp.store import write_text
     from offramp.types import Candidate
 
-    if tool not in ("promptfoo", "inspect", "dataset"):
+    if tool in FORMS and not cut_prompt:
+        return hand_over(workspace, tool, folder, json=json)
+    if tool not in (*FORMS, "promptfoo", "inspect", "dataset"):
         raise ConfigError(
-            f"an export to {tool!r} was asked for; there are 'promptfoo', 'inspect' and 'dataset'"
+            f"an export to {tool!r} was asked for; there are 'promptfoo', 'inspect', 'dataset', and of the model "
+            f"{list(FORMS)!r}"
+        )
+    if cut_prompt and tool != "dataset":
+        raise ConfigError(
+            f"`--cut-prompt` was asked for with {tool!r}; the holdout is handed over as candidates read it: leave it "
+            "out, or use `--to dataset`"
         )
     data = workspace.curate()
     if tool == "dataset":
-        return _dataset(workspace, data, folder, json=json)
+        return _dataset(workspace, data, folder, cut_prompt=cut_prompt, json=json)
     rows = workspace.rows(data, "holdout")
     answers = {who: _rows.answers(rows, who) for who in _rows.answerers(rows)}
     chosen = workspace.store.named("chosen")
@@ -53,7 +63,7 @@ def export(workspace: "Workspace", tool: str, folder: Path, *, json: bool) -> No
     return None
 
 
-def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, json: bool) -> None:
+def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, cut_prompt: bool, json: bool) -> None:
     from json import loads as json_of
 
     from offramp import release
@@ -62,7 +72,7 @@ def _dataset(workspace: "Workspace", data: "Dataset", folder: Path, *, json: boo
 
     notes = release.permit(workspace.roster, data, "export")
     facts = facts_of(workspace.roster, data, said=given(workspace.path))
-    files = release.export_dataset(workspace.roster, data, folder, facts=facts)
+    files = release.export_dataset(workspace.roster, data, folder, facts=facts, cut_prompt=cut_prompt)
     lacks = missing(json_of((folder / "croissant.json").read_text(encoding="utf-8")))
     # Croissant's names, and ours for what only the owner of the data knows.
     names = {"license": "licence", "creator": "publisher"}

@@ -2,6 +2,7 @@
 
 import json as _json
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ from pydantic import BaseModel
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from offramp.curves import Growth
     from offramp.types import Candidate, CostReport, Dataset, EvalRun, Record, Verdict
     from offramp.workspace import Workspace
 
@@ -96,6 +98,18 @@ def _short(value: Any) -> str:
     return text if len(text) <= 120 else text[:119] + "…"
 
 
+def _mean_score(workspace: "Workspace", run: "EvalRun", metric: str) -> float | None:
+    """Return the mean of a bar's metric, `None` where nothing was scored, such as by a judge not asked yet."""
+    from offramp.errors import DataError
+
+    try:
+        scores = workspace.roster.scores(run, metric)
+    except DataError:
+        return None
+    known = scores[scores == scores]
+    return float(known.mean()) if len(known) else None
+
+
 def evaluations(workspace: "Workspace", runs: "Sequence[EvalRun]", *, json: bool) -> None:
     """Print how candidates did."""
     from offramp.types import Candidate
@@ -107,9 +121,21 @@ def evaluations(workspace: "Workspace", runs: "Sequence[EvalRun]", *, json: bool
     if json:
         return as_json([{"candidate": c, "evaluation": run, "metrics": found} for c, run, found in rows])
     if rows and "accuracy" not in rows[0][2]:
-        names = list(rows[0][2])
-        cells = [(c.title, *(found[name] for name in names), run.rows) for c, run, found in rows]
-        return as_table("on the holdout", ("candidate", *names, "rows"), cells)
+        # What the verdict is about comes first; speed differs in kind between recorded answers and models.
+        bars = [bar.metric for bar in workspace.settings.verdict.bars]
+        names = [name for name in rows[0][2] if name not in bars and not name.startswith(("latency", "usd"))]
+        cells = [
+            (
+                c.title,
+                *(_mean_score(workspace, run, metric) for metric in bars),
+                *(found.get(name) for name in names),
+                run.rows,
+                run.rows_per_s,
+                size(c.size_bytes),
+            )
+            for c, run, found in rows
+        ]
+        return as_table("on the holdout", ("candidate", *bars, *names, "rows", "rows/s", "size"), cells)
     levels = [name for name in rows[0][2] if name.startswith("level_")] if rows else []
     headers = ("candidate", "accuracy", *levels, "weighted F1", "rows", "rows/s", "size")
     cells = [
@@ -130,26 +156,32 @@ def evaluations(workspace: "Workspace", runs: "Sequence[EvalRun]", *, json: bool
 
 def climb(workspace: "Workspace", chosen: "Candidate", *, json: bool) -> None:
     """Print how the ladder was climbed and what was taken."""
-    from offramp.types import TrainingRun
+    from offramp.types import Dataset, TrainingRun
 
     run = workspace.store.get(workspace.store.named("climb") or "", TrainingRun)
     if json:
         return as_json({"chosen": chosen, "climb": run})
+    task = workspace.store.get(chosen.parents[0], Dataset).task
+    bar = workspace.settings.verdict.resolved(task.kind)[0]
+    share = workspace.roster.is_share(bar.metric, task)
     rows = [
         (
             step["rung"],
-            percent(step["score"]),
-            "-" if step["difference"] is None else f"{100 * step['difference']:+.1f} pt",
+            percent(step["score"]) if share else f"{step['score']:.2f}",
+            "-" if step["difference"] is None else _change(step["difference"], share),
             percent(step["chance"]),
             "yes" if step["holds"] else "no",
         )
         for step in run.details["steps"]
     ]
-    as_table(
-        "ladder, on validation", ("rung", "score", "against incumbent", "chance of ready", "holds"), rows
-    )
+    headers = ("rung", "score", "against incumbent", "chance of ready", "holds")
+    as_table(f"ladder, on validation by {bar.metric}", headers, rows)
     print(f"taken: {chosen.title} ({size(chosen.size_bytes)}): {run.details['why']}")
     return None
+
+
+def _change(difference: float, share: bool) -> str:
+    return f"{100 * difference:+.1f} pt" if share else f"{difference:+.2f}"
 
 
 def verdict(workspace: "Workspace", found: "Verdict", *, json: bool) -> None:
@@ -237,4 +269,16 @@ def records(found: "Sequence[Record]", *, json: bool) -> None:
         for record in found
     ]
     as_table("records", ("id", "what", "made at (UTC)", "parents"), rows)
+    return None
+
+
+def growth(found: "Growth", *, json: bool) -> None:
+    """Print a learning curve and what twice the rows would add."""
+    if json:
+        return as_json({**asdict(found), "words": found.words})
+    rows = list(zip(found.sizes, found.scores, found.errors, strict=True))
+    as_table(
+        f"{found.rung} by train rows", ("train rows", f"validation {found.metric}", "standard error"), rows
+    )
+    print(found.words)
     return None

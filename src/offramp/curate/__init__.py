@@ -1,9 +1,9 @@
 """Turn raw rows into a dataset that can be trusted: decisions in a ledger, rows in splits, raw data untouched.
 
 `curate` runs one detector after the other, each on the view that the earlier ones left, and writes every decision
-down. Its invariant, checked on each run: rows in = kept + removed + merged + quarantined. Two rules protect the proof:
-no row is taken out because the incumbent failed on it, and the holdout is fixed before anything looks for strange
-rows. Inputs are cleaned by the same pure function that serving runs.
+down. Its invariant, checked on each run: rows in + synthetic = kept + removed + merged + quarantined. Two rules
+protect the proof: no row is taken out because the incumbent failed on it, and the holdout is fixed before anything
+looks for strange rows. Inputs are cleaned by the same pure function that serving runs.
 """
 
 from collections import Counter
@@ -25,6 +25,7 @@ from offramp.curate import (
     labels,
     ledger,
     lexical,
+    made,
     outliers,
     personal,
     prompts,
@@ -34,7 +35,7 @@ from offramp.curate import (
     thin,
     verdicts,
 )
-from offramp.curate.certificate import certify
+from offramp.curate.certificate import Picked, certify
 from offramp.curate.clean import clean_text
 from offramp.curate.families import Around, Encoders, Late, around, same_text
 from offramp.curate.finding import REVIEW
@@ -92,6 +93,7 @@ RULES = (
     label_errors.RULE,
     repair.RELABEL,
     thin.RULE,
+    made.RULE,
 )
 """Every rule, in the order they run; names for `CurateSettings.undo`."""
 
@@ -109,11 +111,12 @@ def curate(
 
     Raises:
         DataError: no row is left, or all rows have one label.
-        ConfigError: `settings` names an unknown rule or row.
+        ConfigError: `settings` names an unknown rule or row, or asks for rows that cannot be made.
     """
     settings = settings or CurateSettings()
     _check(rows, settings)
-    run = Run(rows, settings, seed, labelled=task.kind == "classify")
+    made.check(settings, task.kind)
+    run = Run(rows, settings, seed, labelled=task.kind == "classify", cache=encoders.cache)
     boilerplate = _clean(run, progress)
     _personal(run, encoders, progress)
     _judge_labels(run, task)
@@ -126,18 +129,21 @@ def curate(
     _need_labels(run)
     found = around(run, links, encoders, progress)
     placed = _split(run, task, found, progress)
+    added, found = made.add(run, placed, found, encoders, progress)
     written = ledger.table(run.lines)
     splits = _splits(run, placed)
     counts = ledger.counts(rows.num_rows, run.view.num_rows, written)
     known = (tuple(sorted(task.labels)) or _label_set(run.view, splits)) if run.labelled else ()
-    limits = settings.model_copy(update={"near": found.thresholds})
-    certificate = certify(run.view, splits, _vectors(run, found), limits, seed=seed)
+    limits, vectors = settings.model_copy(update={"near": found.thresholds}), _vectors(run, found)
+    # The rows as they were compared are a copy of all texts.
+    del found
+    certificate = certify(run.view, splits, vectors, limits, seed=seed)
     if not run.labelled:
         certificate = certificate.model_copy(update={"unseen_labels": ()})
     counts |= dict(certificate.rows) | {f"rule.{rule}": n for rule, n in ledger.by_rule(written).items()}
     said = (*notes(run.view, certificate, counts, task=task), *run.notes)
     return Curated(
-        written, finding.table(run.findings), splits, known, boilerplate, counts, certificate, said
+        written, finding.table(run.findings), splits, known, boilerplate, counts, certificate, said, added
     )
 
 
@@ -267,7 +273,7 @@ def _thin(run: Run, around: Around, train: set[str], progress: Progress) -> None
         return
     ids = row_tables.ids(run.view)
     part = run.view.filter(pa.array([row in train for row in ids], pa.bool_()))
-    vectors = np.asarray(_vectors(run, around)[[row in train for row in ids]], np.float32)
+    vectors = np.asarray(_vectors(run, around)[np.array([row in train for row in ids])], np.float32)
     run.decide(thin.thin(part, vectors, run.settings.target_rows, progress=progress))
 
 
@@ -293,9 +299,10 @@ def _place(run: Run, links: list[tuple[str, str]]) -> dict[str, Placed]:
     )
 
 
-def _vectors(run: Run, around: Around) -> np.ndarray:
+def _vectors(run: Run, around: Around) -> Picked:
     where = {row: position for position, row in enumerate(around.ids)}
-    return around.vectors[[where[row] for row in row_tables.ids(run.view)]]
+    ids = row_tables.ids(run.view)
+    return Picked(around.vectors, np.fromiter((where[row] for row in ids), np.int64, len(ids)))
 
 
 def _splits(run: Run, placed: dict[str, Placed]) -> pa.Table:

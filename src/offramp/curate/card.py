@@ -35,7 +35,7 @@ _SIZES = (
 )
 _SPLITS = ("train", "validation", "holdout")
 _HUB_SPLITS = {"train": "train", "validation": "validation", "holdout": "test"}
-_FATES = ("in", "kept", "removed", "merged", "quarantined", "edited")
+_FATES = ("in", "synthetic", "kept", "removed", "merged", "quarantined", "edited")
 _CROISSANT_TYPES = {"string": "sc:Text", "int64": "sc:Integer", "double": "sc:Float", "bool": "sc:Boolean"}
 _TERMS = (
     "citeAs column containedIn equivalentProperty extract field fileProperty fileObject fileSet format includes "
@@ -101,6 +101,8 @@ class CardFacts(Frozen):
     """Columns of the files and their Arrow types (`string`, `int64`, `double`, `bool`)."""
     files: tuple[FileFact, ...] = ()
     """Files in the folder of the card."""
+    coverage: tuple[str, ...] = ()
+    """How well the training rows cover the traffic, in sentences."""
     origins: tuple[tuple[Origin, int], ...] = ()
     """Who wrote the answers and how many rows, from `provenance.origins`."""
 
@@ -117,6 +119,7 @@ def readme(data: Dataset, facts: CardFacts | None = None) -> str:
         *_rows_section(data),
         *_splits_section(data),
         *_origins_section(facts),
+        *(["## Coverage of the traffic", _bullets(facts.coverage)] if facts.coverage else []),
         "## Personal data",
         facts.personal_data or "Not known: nothing was recorded about personal data.",
         "## Limits",
@@ -288,7 +291,7 @@ def _rai(data: Dataset, facts: CardFacts) -> dict[str, Any]:
         "rai:dataAnnotationProtocol": written,
         "rai:machineAnnotationTools": [name for name in models if name],
         "rai:personalSensitiveInformation": facts.personal_data,
-        "rai:dataBiases": facts.biases,
+        "rai:dataBiases": " ".join(filter(None, [facts.biases, *facts.coverage])),
         "rai:dataLimitations": [*facts.limitations, *data.notes],
         "rai:dataUseCases": f"Training, validation and testing of models for the task {data.task.name!r}.",
     }

@@ -6,6 +6,7 @@ It looks at the finished splits only and shares no state with the code that made
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -23,8 +24,22 @@ CHECKED_ROWS = 5_000
 """Rows of the holdout, and of validation, that are compared with all others; of more, evenly drawn ones."""
 
 
+@dataclass(frozen=True)
+class Picked:
+    """Some rows of a matrix, copied only where they are looked at."""
+
+    vectors: np.ndarray
+    """The matrix, (rows, d)."""
+    places: np.ndarray
+    """Which rows, in order, int64 (n,)."""
+
+    def __getitem__(self, at: np.ndarray) -> np.ndarray:
+        """Return the vectors at these positions among the picked."""
+        return self.vectors[self.places[at]]
+
+
 def certify(
-    view: pa.Table, splits: pa.Table, vectors: np.ndarray, settings: CurateSettings, *, seed: int = 0
+    view: pa.Table, splits: pa.Table, vectors: np.ndarray | Picked, settings: CurateSettings, *, seed: int = 0
 ) -> Certificate:
     """Certify the splits of `view`; `vectors` are its rows' embeddings, in order."""
     names = np.array(splits.column("split").to_pylist())
@@ -36,8 +51,10 @@ def certify(
             places[family].add(name)
     cosine, likeness, near = _closest(view, names, vectors, settings)
     counts = Counter(names.tolist())
-    targets = np.array(row_tables.targets(view))
-    unseen = set(targets[names != "train"].tolist()) - set(targets[names == "train"].tolist())
+    by_split: dict[bool, set[str]] = {True: set(), False: set()}
+    for target, name in zip(row_tables.targets(view), names.tolist(), strict=True):
+        by_split[name == "train"].add(target)
+    unseen = by_split[False] - by_split[True]
     return Certificate(
         rows={name: counts[name] for name in SPLITS},
         families=sum(size > 1 for size in sizes.values()),
@@ -61,10 +78,10 @@ def _hash(ids: list[str]) -> str:
 
 
 def _closest(
-    view: pa.Table, names: np.ndarray, vectors: np.ndarray, settings: CurateSettings
+    view: pa.Table, names: np.ndarray, vectors: np.ndarray | Picked, settings: CurateSettings
 ) -> tuple[float, float, int]:
     """Return the largest cosine and likeness across splits, and how many pairs are near enough for one family."""
-    pieces = Pieces(row_tables.texts(view))
+    pieces = Pieces(row_tables.Texts(view))
     near, top_cosine, top_likeness, pairs = settings.near, -1.0, 0.0, 0
     for name, other in (("holdout", ("train", "validation")), ("validation", ("train",))):
         asked, against = np.flatnonzero(names == name), np.flatnonzero(np.isin(names, other))
@@ -79,7 +96,7 @@ def _closest(
 
 
 def _nearest(
-    vectors: np.ndarray, asked: np.ndarray, against: np.ndarray
+    vectors: np.ndarray | Picked, asked: np.ndarray, against: np.ndarray
 ) -> Iterator[tuple[int, list[int], list[float]]]:
     """Yield each asked row with its nearest rows of `against` and their cosines."""
     for start in range(0, len(asked) if len(against) else 0, _BLOCK_ROWS):

@@ -65,11 +65,18 @@ class Mismatch:
     """Rows of each sample that were compared, at most."""
 
 
-def areas(train: Sequence[str], traffic: Sequence[str], *, least_rows: int = LEAST_ROWS) -> list[Area]:
+def areas(
+    train: Sequence[str],
+    traffic: Sequence[str],
+    *,
+    least_rows: int = LEAST_ROWS,
+    often: Sequence[int] | None = None,
+) -> list[Area]:
     """Compare the areas of training rows with those of the traffic, the largest quota first.
 
     Pass the name of each row's area; without production traffic pass `train` twice, then only few rows are found.
     An area that only training rows have needs nothing. Under-represented areas are told at 5 % over all of them.
+    With `often`, how often each training row came in, shares are of all these times.
 
     Raises:
         DataError: there is no traffic.
@@ -77,23 +84,25 @@ def areas(train: Sequence[str], traffic: Sequence[str], *, least_rows: int = LEA
     if not len(traffic):
         raise DataError("rows of the traffic were expected; found none. Pass the training rows twice instead")
     have, seen = _counts(train), _counts(traffic)
+    came = have if often is None else _counts(np.repeat(np.asarray(train, dtype=object), often).tolist())
     names = sorted(set(have) | set(seen))
-    found = [_area(name, have, seen, (least_rows, len(names))) for name in names]
+    found = [_area(name, (have, came, seen), least_rows, len(names)) for name in names]
     return sorted(found, key=lambda area: (-area.quota, -area.traffic_ratio, area.name))
 
 
-def _area(name: str, have: dict[str, int], seen: dict[str, int], limits: tuple[int, int]) -> Area:
+def _area(name: str, counts: tuple[dict[str, int], ...], least_rows: int, many: int) -> Area:
     from scipy.stats import fisher_exact
 
-    least_rows, many = limits
-    n, m = max(1, sum(have.values())), sum(seen.values())
-    rows, wanted = have.get(name, 0), seen.get(name, 0)
-    train, traffic = rows / n, wanted / m
+    have, came, seen = counts
+    n, m = max(1, sum(came.values())), sum(seen.values())
+    rows, times, wanted = have.get(name, 0), came.get(name, 0), seen.get(name, 0)
+    train, traffic = times / n, wanted / m
     quota, reason = 0, ""
     if wanted and train < THIN_RATIO * traffic:
-        p = float(fisher_exact([[rows, n - rows], [wanted, m - wanted]], alternative="less")[1])
+        p = float(fisher_exact([[times, n - times], [wanted, m - wanted]], alternative="less")[1])
         if p <= _ALPHA / many:
-            quota, reason = math.ceil(traffic * n) - rows, "under-represented"
+            lacking = sum(have.values()) * (wanted * n - times * m) / (m * n)
+            quota, reason = max(1, math.ceil(lacking - 1e-9)), "under-represented"
     if wanted and rows < least_rows and least_rows - rows > quota:
         quota, reason = least_rows - rows, "few rows"
     return Area(name, rows, train, traffic, max(0, quota), reason)

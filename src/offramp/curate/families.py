@@ -10,6 +10,7 @@ rows into one family, stricter likenesses are tried in turn.
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -51,7 +52,7 @@ class Late:
 
 @dataclass(frozen=True)
 class Encoders:
-    """What reads texts: encoders, and what finds personal data."""
+    """What reads texts: encoders, what finds personal data, and where their answers are kept."""
 
     exact: Embedder
     """The workspace's encoder."""
@@ -59,6 +60,8 @@ class Encoders:
     """Its static table; without one, paraphrases are not looked for and all rows are encoded exactly."""
     redactor: "Redactor | None" = None
     """What finds personal data, where settings ask for that."""
+    cache: Path | None = None
+    """A folder for what was judged and answered before, so that it is not asked again."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +109,9 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     noted: list[Finding] = []
     if encoders.static is not None:
         limits = run.settings.paraphrase
-        said = semantic.survey(row_tables.Texts(view), embedder=encoders.static, thresholds=limits, progress=progress)
+        said = semantic.survey(
+            row_tables.Texts(view), embedder=encoders.static, thresholds=limits, progress=progress
+        )
         links = [*links, *said.links(ids)]
         noted = [
             one for one in semantic.findings(view, said, thresholds=limits) if one.rule == semantic.CONFLICT

@@ -58,7 +58,7 @@ def judge_labels(
     vectors = np.asarray(around.vectors[[where[row] for row in ids]], np.float32)
     weights = run.weights()
     beside = Beside(vectors, families=[families[row] for row in ids], weights=[weights[row] for row in ids])
-    reviewed = label_review.review(view, task, beside=beside, progress=progress)
+    reviewed = label_review.review(view, task, beside=beside, cache=run.cache, progress=progress)
     run.note(reviewed.findings)
     if repair.RELABEL in run.settings.thresholds:
         run.note(repair.relabels(view, reviewed, families=[families[row] for row in ids]))

@@ -190,9 +190,11 @@ def counts(rows: int, kept: int, ledger: pa.Table) -> dict[str, int]:
     made = actions.count(SYNTHETIC)
     found |= {SYNTHETIC: made} if made else {}
     if len(out) != len(set(out)) or rows + made != kept + len(out):
+        came = f"{rows} rows came in{f' and {made} were made' if made else ''}"
         raise MismatchError(
-            f"{rows} rows came in and {made} were made; found {kept} kept and {len(out)} taken out "
-            f"({len(set(out))} different). This is a fault of a rule: run again with `undo` for the rule that was last added"
+            f"{came}; found {kept} kept and {len(out)} taken out "
+            f"({len(set(out))} different). This is a fault of a rule: run again with `undo` for the rule that was last "
+            "added"
         )
     return found
 

@@ -2,7 +2,8 @@
 
 Rows come in batches; their pieces and band keys go to temporary files, so memory does not grow with the text. A pair is
 reported only when its pieces were counted: the sketch proposes and never decides. Pieces are runs of three words, or
-of four characters for short texts; rows of middle length have both, so that no pair falls between the two kinds.
+of four characters for short texts; rows of middle length have both, so that no pair falls between the two kinds. Short
+rows of the same output are also paired by their words (`curate/short.py`): their likeness is counted all the same.
 The trap is the chain: A is like B, B like C, and A nothing like C. A family has one representative, and every member
 was compared with it. Near rows with different outputs are a conflict to look at and never merge.
 """
@@ -19,7 +20,8 @@ from offramp import rows as row_tables
 from offramp.curate.duplicates import pin_ranks
 from offramp.curate.finding import Finding
 from offramp.curate.ledger import Line
-from offramp.curate.pieces import CHARACTERS, WORDS, Spill, cut
+from offramp.curate.pieces import CHARACTERS, SHORT, WORDS, Spill, cut, outputs
+from offramp.curate.short import Short
 from offramp.curate.text import normal, numbers
 from offramp.types import Frozen, Progress, silent
 
@@ -28,8 +30,6 @@ CONFLICT = "lexical_conflict"
 _BATCH_ROWS = 4096
 _LOOK_BACK = 4
 _SMALL_FAMILY = 512
-_HELD_LEAST, _HELD_RATIO = 0.3, 0.95
-"""A short text that stands whole in another one (a greeting before it, a sign-off behind) is alike at this likeness."""
 
 
 class LexicalThresholds(Frozen):
@@ -95,9 +95,13 @@ def survey(
     with Spill(WORDS, seed=seed) as words, Spill(CHARACTERS, seed=seed) as characters:
         kinds = (words, characters)
         n = 0
-        for texts in _chunks(batches):
+        short: list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]] = []
+        for texts, targets in _chunks(batches):
             for kind, positions, keys, counts in cut(texts):
-                kinds[kind].add(positions + n, keys, counts)
+                if kind == SHORT:
+                    short.append((positions + n, keys, counts, outputs(targets.take(pa.array(positions)))))
+                else:
+                    kinds[kind].add(positions + n, keys, counts)
             n += len(texts)
             progress("reading pieces", n, 0)
         for spill in kinds:
@@ -107,6 +111,9 @@ def survey(
         for spill in kinds:
             for a, b, likeness in _compare(spill, least[spill.kind]):
                 found[(a, b)] = max(likeness, found.get((a, b), 0.0))
+        more = [pair for pair in Short.join(short).pairs() if pair not in found]
+        first, second = np.array(more, np.int64).reshape(-1, 2).T
+        found |= zip(more, characters.likeness_of(first, second).tolist(), strict=True)
         representatives = _families(n, found, kinds, least)
     order = sorted(found)
     both = np.array(order, np.int64).reshape(-1, 2)
@@ -171,11 +178,17 @@ def _same_output(first: str | None, second: str | None) -> bool:
     return normal(first or "") == normal(second or "")
 
 
-def _chunks(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[pa.StringArray]:
+def _chunks(batches: Iterable[pa.RecordBatch | pa.Table]) -> Iterator[tuple[pa.Array, pa.Array]]:
+    """Yield texts and outputs, a few thousand at a time."""
     for batch in batches:
         table = pa.Table.from_batches([batch]) if isinstance(batch, pa.RecordBatch) else batch
         for start in range(0, table.num_rows, _BATCH_ROWS):
-            yield pa.array(row_tables.texts(table.slice(start, _BATCH_ROWS)), pa.large_string())
+            part = table.slice(start, _BATCH_ROWS)
+            texts = pa.array(row_tables.texts(part), pa.large_string())
+            known = (
+                part.column("target").to_pylist() if "target" in part.column_names else [None] * len(texts)
+            )
+            yield texts, pa.array(known, pa.large_string())
 
 
 def _compare(spill: Spill, least: float) -> Iterator[tuple[int, int, float]]:
@@ -188,11 +201,8 @@ def _compare(spill: Spill, least: float) -> Iterator[tuple[int, int, float]]:
         # A pair that was accepted in an earlier band need not be counted again; a refused one is, to save its memory.
         pairs = np.setdiff1d(pairs, accepted, assume_unique=True)
         a, b = (pairs >> np.uint64(32)).astype(np.int64), (pairs & np.uint64(0xFFFFFFFF)).astype(np.int64)
-        floor = min(least, _HELD_LEAST) if spill.kind == CHARACTERS else least
-        likeness = spill.likeness(a, b, floor)
+        likeness = spill.likeness(a, b, least)
         good = likeness >= least
-        if floor < least:
-            good |= (likeness >= floor) & spill.holds(a, b, likeness, _HELD_RATIO)
         accepted = np.union1d(accepted, pairs[good])
         rows_a, rows_b = spill.positions[a[good]], spill.positions[b[good]]
         yield from zip(rows_a.tolist(), rows_b.tolist(), likeness[good].tolist(), strict=True)
@@ -234,7 +244,8 @@ def _families(
             if len(component) <= _SMALL_FAMILY:
                 near = np.zeros(len(others), bool)
                 for spill in kinds:
-                    near |= spill.likeness_of(head, others, least[spill.kind]) >= least[spill.kind]
+                    one = np.full(len(others), head)
+                    near |= spill.likeness_of(one, others, least[spill.kind]) >= least[spill.kind]
                 joins = set(others[near].tolist()) | (links[head] & set(rest))
             else:
                 joins = links[head]

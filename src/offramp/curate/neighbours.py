@@ -137,7 +137,9 @@ def counted_likeness(texts: Sequence[str], first: np.ndarray, second: np.ndarray
         a, b = first[start : start + _PAIRS_AT_ONCE], second[start : start + _PAIRS_AT_ONCE]
         # Pieces of a text take a hundred times its memory: they live for one batch of pairs.
         here, where = np.unique(np.concatenate([a, b]), return_inverse=True)
-        known = texts.at(here) if isinstance(texts, row_tables.Texts) else [texts[row] for row in here.tolist()]
+        known = (
+            texts.at(here) if isinstance(texts, row_tables.Texts) else [texts[row] for row in here.tolist()]
+        )
         pieces = Pieces([normal(text) for text in known])
         both = zip(where[: len(a)].tolist(), where[len(a) :].tolist(), strict=True)
         found[start : start + len(a)] = [pieces.likeness(one, other) for one, other in both]

@@ -14,36 +14,48 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-WORDS, CHARACTERS = 0, 1
+WORDS, CHARACTERS, SHORT = 0, 1, 2
 """Kinds of pieces."""
 WORDS_FROM = 24
-"""From this many words on, a text has pieces of three words;"""
+"""From this many words on, a text has pieces of three words; with fewer it is short."""
 CHARACTERS_UPTO = 40
-"""up to this many, of four characters. Between the two it has both."""
+"""Up to this many words, a text has pieces of four characters."""
 _LONGEST_CHARS = 20_000
 _PERMUTATIONS = 126
 _BANDS = 42
 _PAIRS_AT_ONCE = 2048
-_HELD_PIECES = 20
 _ODD = (0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9, 0xD6E8FEB86659FD93)
 
 Cut = tuple[int, np.ndarray, np.ndarray, np.ndarray]
-"""Kind, positions of the rows, their pieces one after the other (uint32), and how many each row has."""
+"""Kind, positions of the rows, their pieces one after the other, and how many each row has.
+
+Pieces are uint32, each once per row; of a short text they are its words in order, uint64, odd where it is a number."""
 
 
 def cut(texts: pa.LargeStringArray) -> list[Cut]:
-    """Cut a batch of texts into its word pieces and its character pieces, each piece once per row, sorted."""
-    plain = _normal(texts)
+    """Cut a batch of texts into word pieces, character pieces, and the words of the short ones."""
+    plain = normal(texts)
     lists = pc.split_pattern(plain, " ")
     counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
-    long, short = counts >= WORDS_FROM, counts <= CHARACTERS_UPTO
+    long, few = counts >= WORDS_FROM, counts <= CHARACTERS_UPTO
+    short = lists.filter(pa.array(~long))
     return [
         _distinct(WORDS, np.flatnonzero(long), *_word_pieces(lists.filter(pa.array(long)))),
-        _distinct(CHARACTERS, np.flatnonzero(short), *_character_pieces(plain.filter(pa.array(short)))),
+        _distinct(CHARACTERS, np.flatnonzero(few), *_character_pieces(plain.filter(pa.array(few)))),
+        (SHORT, np.flatnonzero(~long), _coded(pc.list_flatten(short), numbers=True), counts[~long]),
     ]
 
 
-def _normal(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+def outputs(targets: pa.LargeStringArray) -> np.ndarray:
+    """Return a number for each output, the same where they differ in case, spaces and signs only; 0 without one."""
+    plain = pc.utf8_trim_whitespace(normal(targets))
+    present = pc.fill_null(pc.not_equal(plain, ""), False).to_numpy(zero_copy_only=False)
+    found: np.ndarray = np.where(present, _coded(pc.fill_null(plain, "")), np.uint64(0))
+    return found
+
+
+def normal(texts: pa.LargeStringArray) -> pa.LargeStringArray:
+    """Return the texts in lower case, their words apart by one space, without other signs."""
     short = pc.utf8_slice_codeunits(texts, 0, _LONGEST_CHARS)
     lower = pc.utf8_lower(pc.utf8_normalize(short, form="NFKC"))
     # Signs inside words go without a trace: "don't" and "dont", "U.S." and "US" are one word.
@@ -55,13 +67,22 @@ def _normal(texts: pa.LargeStringArray) -> pa.LargeStringArray:
 
 def _word_pieces(lists: pa.LargeListArray) -> tuple[np.ndarray, np.ndarray]:
     counts = pc.list_value_length(lists).to_numpy(zero_copy_only=False).astype(np.int64)
-    coded = pc.list_flatten(lists).dictionary_encode()
-    digests = [
-        hashlib.blake2b(word.encode(), digest_size=8).digest() for word in coded.dictionary.to_pylist()
-    ]
-    hashed = np.frombuffer(b"".join(digests), np.uint64)
-    codes = hashed[coded.indices.to_numpy(zero_copy_only=False)] if len(hashed) else hashed
-    return _runs(codes, counts, 3)
+    return _runs(_coded(pc.list_flatten(lists)), counts, 3)
+
+
+def _coded(words: pa.LargeStringArray, *, numbers: bool = False) -> np.ndarray:
+    """Return a number for each word, uint64; where `numbers` are told apart it is odd for them and else even."""
+    coded = words.dictionary_encode()
+    known = coded.dictionary.to_pylist()
+    hashed = np.frombuffer(b"".join(_digest(word) for word in known), np.uint64)
+    if numbers:
+        hashed = hashed & ~np.uint64(1) | np.array([word.isdecimal() for word in known], np.uint64)
+    codes: np.ndarray = hashed[coded.indices.to_numpy(zero_copy_only=False)] if len(hashed) else hashed
+    return codes
+
+
+def _digest(word: str) -> bytes:
+    return hashlib.blake2b(word.encode(), digest_size=8).digest()
 
 
 def _character_pieces(plain: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +91,7 @@ def _character_pieces(plain: pa.LargeStringArray) -> tuple[np.ndarray, np.ndarra
     counts = pc.utf8_length(padded).to_numpy(zero_copy_only=False).astype(np.int64)
     joined = "".join(padded.to_pylist())
     codes = np.frombuffer(joined.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64)
-    return _runs(_mix(codes), counts, 4)
+    return _runs(mix(codes), counts, 4)
 
 
 def _runs(codes: np.ndarray, counts: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
@@ -79,9 +100,9 @@ def _runs(codes: np.ndarray, counts: np.ndarray, width: int) -> tuple[np.ndarray
     many = max(0, len(codes) - width + 1)
     hashed = np.zeros(many, np.uint64)
     for step in range(width):
-        hashed = hashed * np.uint64(_ODD[0]) + _mix(codes[step : step + many] + np.uint64(step))
+        hashed = hashed * np.uint64(_ODD[0]) + mix(codes[step : step + many] + np.uint64(step))
     inside = row[:many] == row[len(row) - many :] if many else np.zeros(0, bool)
-    return _mix(hashed[inside]), row[:many][inside]
+    return mix(hashed[inside]), row[:many][inside]
 
 
 def _distinct(kind: int, positions: np.ndarray, hashed: np.ndarray, row: np.ndarray) -> Cut:
@@ -91,7 +112,7 @@ def _distinct(kind: int, positions: np.ndarray, hashed: np.ndarray, row: np.ndar
     return kind, positions, keys.astype(np.uint32), counts
 
 
-def _mix(values: np.ndarray) -> np.ndarray:
+def mix(values: np.ndarray) -> np.ndarray:
     """Scramble 64 bits (the finaliser of splitmix64: Steele, Lea & Flood 2014)."""
     mixed = values.astype(np.uint64)
     mixed = (mixed ^ mixed >> np.uint64(30)) * np.uint64(0xBF58476D1CE4E5B9)
@@ -133,19 +154,19 @@ class Spill:
         from rensa import RMinHash
 
         starts = np.r_[0, np.cumsum(counts)]
-        spread = _mix(pieces.astype(np.uint64) * np.uint64(_ODD[1]))
+        spread = mix(pieces.astype(np.uint64) * np.uint64(_ODD[1]))
         sketch = RMinHash.digest_matrix_from_flat_token_hashes(
             spread, starts.astype(np.uint64), _PERMUTATIONS, self._seed
         )
         bands = np.array(sketch.to_rows(), np.uint64).reshape(len(positions), _BANDS, -1)
         keys = np.zeros((len(positions), _BANDS), np.uint64)
         for step in range(bands.shape[2]):
-            keys = _mix(keys * np.uint64(_ODD[2]) + bands[:, :, step])
+            keys = mix(keys * np.uint64(_ODD[2]) + bands[:, :, step])
         for band, file in enumerate(self._keys):
             file.write(keys[:, band].tobytes())
         self._file.write(pieces.tobytes())
         # The sum of scrambled pieces names the set; an empty set has the sum 0.
-        total = np.r_[np.uint64(0), np.cumsum(_mix(spread), dtype=np.uint64)]
+        total = np.r_[np.uint64(0), np.cumsum(mix(spread), dtype=np.uint64)]
         self._parts.append((positions, counts, total[starts[1:]] - total[starts[:-1]]))
 
     def close_writing(self) -> None:
@@ -188,23 +209,16 @@ class Spill:
             found[part] = common / (low[part] + high[part] - common)
         return found
 
-    def holds(self, first: np.ndarray, second: np.ndarray, likeness: np.ndarray, least: float) -> np.ndarray:
-        """Tell whether one row of each pair has at least this share of its pieces in the other; not for tiny rows."""
-        small = np.minimum(self._counts[first], self._counts[second])
-        total = self._counts[first] + self._counts[second]
-        common = likeness * total / (1 + likeness)
-        found: np.ndarray = (small >= _HELD_PIECES) & (common >= least * small - 1e-9)
-        return found
-
-    def likeness_of(self, position: int, others: np.ndarray, least: float) -> np.ndarray:
-        """Return the same for one row against others by position in the stream; 0 where one is not held here."""
-        at = np.searchsorted(self.positions, np.r_[position, others])
-        at = np.minimum(at, max(0, len(self.positions) - 1))
-        if not len(self.positions) or self.positions[at[0]] != position:
-            return np.zeros(len(others))
-        here = self.positions[at[1:]] == others
-        found = np.zeros(len(others))
-        found[here] = self.likeness(np.full(here.sum(), at[0]), at[1:][here], least)
+    def likeness_of(self, first: np.ndarray, second: np.ndarray, least: float = 0.0) -> np.ndarray:
+        """Return the same for pairs by position in the stream; 0 where one is not held here."""
+        found = np.zeros(len(first))
+        if len(self.positions):
+            at = [
+                np.minimum(np.searchsorted(self.positions, rows), len(self.positions) - 1)
+                for rows in (first, second)
+            ]
+            here = (self.positions[at[0]] == first) & (self.positions[at[1]] == second)
+            found[here] = self.likeness(at[0][here], at[1][here], least)
         return found
 
     def _common(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -7,6 +7,7 @@ score reaches its threshold and its rule may act; all others are kept for people
 
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import pyarrow as pa
 
@@ -14,7 +15,7 @@ from offramp import rows as row_tables
 from offramp.curate import answers, clean, labels, ledger, personal, verdicts
 from offramp.curate.duplicates import pin_ranks
 from offramp.curate.finding import QUARANTINE, REVIEW, Finding, lines
-from offramp.curate.ledger import TAKES_OUT, Line, apply
+from offramp.curate.ledger import TAKES_OUT, Line, apply, joined
 from offramp.curate.settings import CurateSettings, Guided
 from offramp.curate.verdicts import Key, Settled
 
@@ -22,10 +23,19 @@ from offramp.curate.verdicts import Key, Settled
 class Run:
     """The rows so far, seen through the lines so far."""
 
-    def __init__(self, raw: pa.Table, settings: CurateSettings, seed: int, *, labelled: bool) -> None:
-        """Begin with the raw rows."""
+    def __init__(
+        self,
+        raw: pa.Table,
+        settings: CurateSettings,
+        seed: int,
+        *,
+        labelled: bool,
+        cache: Path | None = None,
+    ) -> None:
+        """Begin with the raw rows; `cache` is a folder for what was judged before."""
         self.raw = raw
         self.labelled = labelled
+        self.cache = cache
         self.view = raw
         self.settings = settings
         self.seed = seed
@@ -58,6 +68,12 @@ class Run:
         if answered:
             # What people say about a line takes its place at once, so that a row they mend is split like any other.
             self._heed({key: self._waiting.pop(key) for key in answered if key in self._waiting})
+
+    def add(self, made: pa.Table, put_in: Iterable[Line]) -> None:
+        """Take made rows into the view, each with its line."""
+        accepted = list(put_in)
+        self.view = joined(self.view, made, ledger.table(accepted))
+        self.lines += accepted
 
     def heed(self, held: Collection[str]) -> None:
         """Write what people decided about rows that no rule acted on; `held`, the holdout, stays as it is."""

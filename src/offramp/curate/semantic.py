@@ -14,7 +14,9 @@ Conneau et al., "Word translation without parallel data" (2018), CSLS; sketches:
 "Finding frequent items in data streams" (2002); the margin was chosen on every second MTS dialogue.
 """
 
+import mmap
 import re
+import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -185,6 +187,12 @@ class _Pieces:
     ends: np.ndarray
     idf: np.ndarray
     norms: np.ndarray
+    pages: mmap.mmap | None
+
+    def forget(self) -> None:
+        """Let go of what was read from the file: the system keeps it while nobody needs the memory."""
+        if self.pages is not None and sys.platform == "linux":
+            self.pages.madvise(mmap.MADV_DONTNEED)
 
     def matrix(self, rows: np.ndarray) -> "csr_matrix":
         """Return the weighted pieces of some rows, each row of length 1."""
@@ -219,6 +227,7 @@ def _compared(
         for start in range(0, len(texts), _BATCH_ROWS):
             rows = np.arange(start, min(len(texts), start + _BATCH_ROWS))
             shared[rows] = pieces.shared(rows, nearest[rows])
+            pieces.forget()
             progress("comparing meanings", int(rows[-1]) + 1, len(texts))
         yield pieces, nearest, shared
 
@@ -241,9 +250,10 @@ def _read(
         progress("reading meanings", part.stop, n)
     file.flush()
     ends = np.r_[0, np.cumsum(sizes)]
-    held = np.memmap(file, np.uint32, "r", shape=(int(ends[-1]),)) if ends[-1] else np.zeros(0, np.uint32)
+    pages = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) if ends[-1] else None
+    held = np.zeros(0, np.uint32) if pages is None else np.frombuffer(pages, np.uint32)
     idf = (np.log((1 + n) / (1 + seen)) + 1.0).astype(np.float32)
-    pieces = _Pieces(held, ends, idf, np.ones(n, np.float32))
+    pieces = _Pieces(held, ends, idf, np.ones(n, np.float32), pages)
     signs = _signs()
     for start in range(0, n, _BATCH_ROWS):
         rows = np.arange(start, min(n, start + _BATCH_ROWS))
@@ -251,6 +261,7 @@ def _read(
         squares = np.asarray(weighted.multiply(weighted).sum(axis=1)).ravel()
         pieces.norms[rows] = np.sqrt(np.maximum(squares, 1e-12))
         vectors[rows, _HALF:] = _unit((weighted @ signs).toarray()) * 0.5**0.5
+        pieces.forget()
     return pieces, vectors
 
 

@@ -7,10 +7,12 @@ from typing import Any, Literal, Protocol
 import pyarrow as pa
 from pydantic import Field
 
+from offramp.curate.coverage import LEAST_ROWS
 from offramp.curate.lexical import LexicalThresholds
 from offramp.curate.neighbours import Thresholds
 from offramp.curate.semantic import ParaphraseThresholds
 from offramp.curate.verdicts import Verdict
+from offramp.models.endpoint import Endpoint
 from offramp.types import Frozen, Kind
 
 SPLIT_SCHEMA = pa.schema(
@@ -69,6 +71,19 @@ class CurateSettings(Frozen):
     test_sets: tuple[str, ...] = ()
     """Files of texts that must not be trained on, such as public tests, relative to the workspace; rows that repeat one
     leave."""
+    synthetic: Literal["off", "recombine", "model"] = "off"
+    """Make training rows for labels with few: `recombine` joins their own rows offline, `model` asks `synthetic_model`,
+    which is then sent rows of these labels. Never in validation or holdout."""
+    synthetic_model: Endpoint | None = None
+    """Who makes rows."""
+    least_rows: int = Field(default=LEAST_ROWS, ge=1, le=10_000)
+    """Training rows that a label, or an area of the traffic, should have; fewer is thin."""
+    traffic: str | None = None
+    """A file of recent production inputs with the same columns, relative to the workspace; without it the rows that
+    came in are the traffic."""
+    weigh: Literal["multiplicity", "traffic"] = "multiplicity"
+    """How much a training row counts: `multiplicity` as often as it came in, `traffic` besides so that areas (labels,
+    or clusters of the traffic) have the share they should."""
     thresholds: Mapping[str, float] = {}
     """Rule to score (0-1) from which its findings act, in place of the rule's own; more than 1 is never."""
     act: tuple[str, ...] = ()
@@ -130,11 +145,14 @@ class Curated:
     boilerplate: tuple[str, ...]
     """For `clean_text` at serving: normal forms of the sentences that were taken out."""
     counts: Mapping[str, int]
-    """Rows by fate (`in`, `kept`, `removed`, `merged`, `quarantined`, `edited`), by split, and lines by rule."""
+    """Rows by fate (`in`, `kept`, `removed`, `merged`, `quarantined`, `edited`, `synthetic`), by split, and lines by
+    rule."""
     certificate: Certificate
     """How well the splits are separated."""
     notes: tuple[str, ...]
     """What a person should know."""
+    made: pa.Table | None = None
+    """Synthetic rows, in the schema of the rows; `None` where none were made."""
 
     def details(self) -> dict[str, Any]:
         """Return the facts that belong into a dataset's record, as JSON values."""

@@ -24,7 +24,7 @@ from offramp import rows as row_tables
 from offramp.curate import contamination
 from offramp.curate.duplicates import pin_ranks
 from offramp.curate.finding import values
-from offramp.curate.ledger import Line
+from offramp.curate.ledger import SYNTHETIC, Line
 from offramp.curate.neighbours import Embedder
 from offramp.curate.provenance import Origin
 from offramp.curate.text import normal
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
     from offramp.models.client import Client
 
 RULE = "synthetic"
-ACTION = "synthetic"
-"""Action of the ledger lines."""
 PER_WANTED = 8
 """Proposals per row of the quota: most are discarded."""
 NEAR_RATIO = 0.9
@@ -163,11 +161,16 @@ def accept(
             full[one.label] += 1
             taken.append((one, float(margin)))
     ids = [f"synthetic-{content_id('row', [one.text, one.label]).rpartition('-')[2]}" for one, _ in taken]
-    tags = {"maker": origin.model, "terms": origin.terms_url, "made_on": date.today().isoformat()}
+    tags = {
+        "maker": origin.model,
+        "provider": origin.provider,
+        "terms": origin.terms_url,
+        "made_on": date.today().isoformat(),
+    }
     lines = [
         Line(
             row,
-            ACTION,
+            SYNTHETIC,
             RULE,
             {"parents": list(one.parents), "how": one.how, "label": one.label, "margin": round(margin, 4)},
             tags,
@@ -179,7 +182,7 @@ def accept(
     return Synthetic(made, lines, dict.fromkeys(ids, origin), dict(lost))
 
 
-def _field(rows: pa.Table) -> str:
+def varied(rows: pa.Table) -> str:
     """Return the input field that is varied: the longest on average."""
     names = row_tables.fields(rows)
     if not names or "target" not in rows.column_names:
@@ -193,11 +196,11 @@ def _members(rows: pa.Table) -> tuple[list[str], dict[str, list[int]]]:
     for i, (label, rank) in enumerate(zip(values(rows, "target"), pin_ranks(rows), strict=True)):
         if label and not rank:
             members[label].append(i)
-    return row_tables.field(rows, _field(rows)), members
+    return row_tables.field(rows, varied(rows)), members
 
 
 def _held_texts(rows: pa.Table) -> list[str]:
-    texts = row_tables.field(rows, _field(rows))
+    texts = row_tables.field(rows, varied(rows))
     return [text for text, rank in zip(texts, pin_ranks(rows), strict=True) if rank]
 
 
@@ -244,7 +247,7 @@ def _fresh(
     rows: pa.Table, proposals: Sequence[Proposal], forbidden: Sequence[str], lost: Counter[str]
 ) -> list[Proposal]:
     """Return the proposals that repeat neither a known text nor each other."""
-    known = [*row_tables.field(rows, _field(rows)), *forbidden]
+    known = [*row_tables.field(rows, varied(rows)), *forbidden]
     near = contamination.matches([one.text for one in proposals], known)
     again = {row for row, _, likeness in near if likeness >= NEAR_RATIO}
     seen: set[str] = set()
@@ -291,8 +294,8 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
 def _table(rows: pa.Table, ids: Sequence[str], made: Sequence[Proposal]) -> pa.Table:
     position = {row: i for i, row in enumerate(row_tables.ids(rows))}
     first = rows.take(pa.array([position[one.parents[0]] for one in made], pa.int64()))
-    varied = row_tables.FIELD + _field(rows)
-    given = {"id": list(ids), varied: [one.text for one in made], "target": [one.label for one in made]}
+    column = row_tables.FIELD + varied(rows)
+    given = {"id": list(ids), column: [one.text for one in made], "target": [one.label for one in made]}
     columns = {}
     for field in rows.schema:
         if field.name in given:

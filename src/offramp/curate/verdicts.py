@@ -37,8 +37,11 @@ RULE = "review"
 """The rule of ledger lines that people decided; `undo` of it takes all of them back."""
 FILE = "curation.jsonl"
 """The journal, in the workspace's folder."""
-NOT_ASKED = frozenset({clean.RULE, labels.FORM, answers.EMPTY, answers.EMPTY_INPUT, duplicates.LEAK})
-"""Cleaning is the same at serving, empty rows leave nothing to judge, and a copy of a test row may never come back."""
+NOT_ASKED = frozenset(
+    {clean.RULE, labels.FORM, answers.EMPTY, answers.EMPTY_INPUT, duplicates.LEAK, ledger.SYNTHETIC}
+)
+"""Cleaning is the same at serving, empty rows leave nothing to judge, a copy of a test row may never come back, and
+made rows are made again on each run."""
 LEASE_S = 900
 """For so long a claimed row is not shown to others."""
 MESSAGES = "messages"

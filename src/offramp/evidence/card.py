@@ -18,8 +18,10 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 
 from offramp.contrast.language import OTHER, language
-from offramp.curate import provenance, terms
+from offramp.curate import made, provenance, terms
 from offramp.curate.card import CardFacts, FileFact, croissant_text, readme
+from offramp.curate.ledger import SYNTHETIC
+from offramp.curate.traffic import COVERAGE, Traffic
 from offramp.errors import ConfigError, boundary
 from offramp.evidence.distribution import LANGUAGE_ROWS, moment
 from offramp.rows import excerpts
@@ -86,22 +88,32 @@ def facts_of(
         "languages": _languages(rows) if texts else (),
         "collected_from_to": _interval(rows),
         "personal_data": _personal(ledger),
-        "origins": _origins(roster.settings.provenance.origin, data, rows, texts=texts),
+        "coverage": _coverage(roster.records.store.folder(data.id) / COVERAGE) if texts else (),
+        "origins": _origins(roster.settings.provenance.origin, data, (rows, ledger), texts=texts),
     }
     return CardFacts.model_validate(found | (said or CardFacts()).model_dump(exclude_defaults=True))
 
 
 def _origins(
-    origin: provenance.Origin, data: Dataset, rows: pa.Table, *, texts: bool
+    origin: provenance.Origin, data: Dataset, tables: tuple[pa.Table, pa.Table], *, texts: bool
 ) -> tuple[tuple[provenance.Origin, int], ...]:
-    """Return who wrote the targets, as the settings and the rows say; nothing where neither does."""
+    """Return who wrote the targets, as settings, rows and ledger say; nothing where none does."""
+    rows, ledger = tables
     column = "model" if texts and "model" in rows.column_names else None
     if origin.writer == "unknown" and data.task.target_is_incumbent:
         origin = origin.model_copy(update={"writer": "model"})
-    if origin.writer == "unknown" and not origin.model and column is None:
+    nobody = origin.writer == "unknown" and not origin.model and column is None
+    if nobody and SYNTHETIC not in set(ledger.column("action").to_pylist()):
         return ()
-    table = provenance.of_rows(rows, origin, policy=terms.shipped(), model_column=column)
+    table = made.written_by(rows, ledger, origin, policy=terms.shipped(), model_column=column)
     return provenance.origins(table)
+
+
+def _coverage(file: Path) -> tuple[str, ...]:
+    """Return what was found about the traffic; nothing where no such file is kept."""
+    if not file.exists():
+        return ()
+    return Traffic.model_validate_json(file.read_text(encoding="utf-8")).sentences()
 
 
 def _languages(rows: pa.Table) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ import json
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -20,11 +21,14 @@ from offramp.curate.finding import REVIEW, SCHEMA, acting
 from offramp.curate.ledger import TAKES_OUT
 from offramp.curate.lexical import CONFLICT as LEXICAL_CONFLICT
 from offramp.curate.settings import Certificate
+from offramp.curate.traffic import COVERAGE, AreaShare, Traffic
 from offramp.curate.verdicts import Journal, precision
 from offramp.evidence.distribution import Chosen, distributions
 from offramp.evidence.families import families_of
 from offramp.evidence.rules import RULES
 from offramp.report.curation import (
+    Covered,
+    CoveredGroup,
     Curation,
     CurationStep,
     EmbeddingMap,
@@ -77,6 +81,8 @@ class Tables:
     """`offramp.curate.SPLIT_SCHEMA`."""
     points: pa.Table | None = None
     """`offramp.curate.map.SCHEMA`; `None` when no map was made."""
+    made: pa.Table | None = None
+    """Synthetic rows; `None` when none were made."""
 
 
 def curation_of(workspace: "Workspace", data: Dataset) -> Curation:
@@ -89,16 +95,19 @@ def curation_of(workspace: "Workspace", data: Dataset) -> Curation:
         findings=read_table(noticed) if noticed.exists() else SCHEMA.empty_table(),
         splits=read_table(folder / "splits.parquet"),
         points=read_table(points) if points.exists() else None,
+        made=workspace.roster.made(data),
     )
     judged = precision(Journal.of(workspace.path).read(), tables.findings)
-    return account(tables, data.task, judged=judged)
+    covered = covered_of(folder / COVERAGE)
+    return account(tables, data.task, judged=judged).model_copy(update={"covered": covered})
 
 
 def account(tables: Tables, task: Task, *, judged: Judged | None = None) -> Curation:
     """Return what curation did, from its tables alone."""
     lines, splits = tables.ledger, tables.splits
     read = _ledger.apply(tables.rows, lines.filter(pc.equal(lines.column("action"), "edit")))
-    reader, kept = _Reader(read), set(splits.column("id").to_pylist())
+    shown = read if tables.made is None else _ledger.joined(read, tables.made, lines)
+    reader, kept = _Reader(shown), set(splits.column("id").to_pylist())
     steps = _steps(lines, tables.findings, reader=reader, kept=kept, judged=judged or {})
     reviews = _reviews(tables.findings, reader=reader, kept=kept, judged=judged or {})
     counted = Counter(splits.column("split").to_pylist())
@@ -233,6 +242,31 @@ def _said(line: dict[str, Any]) -> str:
         if not (isinstance(shown, str) and shown in before and shown not in after):
             parts.append(f"{key.replace('_', ' ')}: {shown}")
     return "; ".join(parts)
+
+
+def covered_of(file: Path) -> Covered | None:
+    """Return how well the training rows cover the traffic, by group of areas; `None` where that is not kept."""
+    if not file.exists():
+        return None
+    found = Traffic.model_validate_json(file.read_text(encoding="utf-8"))
+    by_group: dict[str, list[AreaShare]] = {}
+    for area in found.of("cluster"):
+        by_group.setdefault(area.group, []).append(area)
+    groups = tuple(
+        CoveredGroup(
+            name=name,
+            areas=len(areas),
+            rows=sum(area.rows for area in areas),
+            train_ratio=sum(area.train_ratio for area in areas),
+            traffic_ratio=sum(area.traffic_ratio for area in areas),
+            thin=sum(area.quota > 0 for area in areas),
+            quota=sum(area.quota for area in areas),
+        )
+        for name, areas in by_group.items()
+    )
+    return Covered(
+        source=found.source, rows=found.rows, every=found.every, said=found.sentences(), groups=groups
+    )
 
 
 def split_checks_of(data: Dataset) -> tuple[Check, ...]:

@@ -1,11 +1,11 @@
 """Results of candidates in the report's terms: accuracy with intervals, ladder, confidence, mistakes."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
+from offramp import ladder
 from offramp import rows as _rows
-from offramp.ladder import RUNGS
 from offramp.metrics.taxonomy import branch_matrix, confusions
 from offramp.report.data import (
     BranchMatrix,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 CONFUSIONS = 10
 """So many confusions are shown."""
+Scale = Literal["share", "score"]
 COVERAGE_POINTS = 21
 """Points of the coverage curve."""
 
@@ -39,6 +40,14 @@ def share(scores: np.ndarray) -> Estimate:
     """Return the mean of 0/1 scores (rows,) with Wilson's 95 % interval."""
     low, high = wilson_interval(float(scores.sum()), len(scores), 0.025)
     return Estimate(value=float(scores.mean()), low=float(low), high=float(high))
+
+
+def _mean(scores: np.ndarray, scale: Scale) -> Estimate:
+    """Return the mean of row scores (rows,), with a 95 % interval where they are 0 or 1."""
+    known = scores[np.isfinite(scores)]
+    if scale == "share" and np.isin(known, (0.0, 1.0)).all():
+        return share(known)
+    return Estimate(value=float(known.mean()) if len(known) else 0.0)
 
 
 def pooled(scores: list[tuple[list[str], np.ndarray]]) -> Estimate:
@@ -166,10 +175,10 @@ def ladder_of(
     if climb is None or chosen is None:
         return None
     climbed = {step["rung"]: step for step in climb.details["steps"]}
+    bar = workspace.settings.verdict.resolved(data.task.kind)[0]
+    scale: Scale = "share" if workspace.roster.is_share(bar.metric, data.task) else "score"
     steps = []
-    for name, rung in RUNGS.items():
-        if name not in workspace.settings.ladder.rungs:
-            continue
+    for name, rung in ladder.rungs(workspace.settings.ladder, kind=data.task.kind).items():
         if name not in climbed:
             note = "not needed: a smaller rung holds"
             steps.append(LadderStep(title=rung.title, rung=rung.number, climbed=False, note=note))
@@ -184,12 +193,12 @@ def ladder_of(
                 rung=rung.number,
                 climbed=True,
                 chosen=name == chosen.name,
-                validation=share(workspace.roster.scores(run, "accuracy")),
+                validation=_mean(workspace.roster.scores(run, bar.metric), scale),
                 tuning_s=training.duration_s if training else None,
                 note=chance,
             )
         )
-    return Ladder(steps=tuple(steps), stopped_because=climb.details["why"])
+    return Ladder(steps=tuple(steps), stopped_because=climb.details["why"], metric=bar.metric, scale=scale)
 
 
 def _confidence(workspace: "Workspace", run: EvalRun) -> tuple[np.ndarray, np.ndarray] | None:
@@ -201,7 +210,7 @@ def _confidence(workspace: "Workspace", run: EvalRun) -> tuple[np.ndarray, np.nd
 
 def calibration_of(workspace: "Workspace", data: Dataset, chosen: Candidate) -> Calibration | None:
     """Return whether the chosen model's confidence can be believed, on the holdout."""
-    found = _confidence(workspace, workspace.evaluate(chosen, data))
+    found = _confidence(workspace, workspace.evaluate(chosen, data)) if data.task.kind == "classify" else None
     if found is None:
         return None
     bins = tuple(
@@ -223,7 +232,7 @@ def calibration_of(workspace: "Workspace", data: Dataset, chosen: Candidate) -> 
 
 def coverage_of(workspace: "Workspace", data: Dataset, chosen: Candidate) -> Coverage | None:
     """Return accuracy on the answers kept at rising confidence, on the holdout."""
-    found = _confidence(workspace, workspace.evaluate(chosen, data))
+    found = _confidence(workspace, workspace.evaluate(chosen, data)) if data.task.kind == "classify" else None
     if found is None:
         return None
     confidence, right = found

@@ -50,6 +50,10 @@ RULES = {
     "cut_answer": ("Answer cut off", "It ended before it was finished."),
     "refusal": ("Refusal instead of an answer", "It would teach to refuse."),
     "damaged_encoding": ("Damaged characters", "The text was decoded with the wrong character set."),
+    "synthetic": (
+        "Rows made for labels with few",
+        "For training only; each says who made it, of which rows, and when.",
+    ),
     "gibberish": ("Gibberish", "Letters without words."),
 }
 """Curation rules for people: title and reason."""

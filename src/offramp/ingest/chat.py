@@ -2,8 +2,9 @@
 
 Three shapes are known: `{"request": …, "response": …}`, `{"messages": […]}` whose last message is the answer
 (fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. The whole conversation stays in `messages`;
-`prompt` is the last user message, because that is what varies from call to call. Tools that were offered stay in
-`tools`, and an answer that calls some is kept as the message it was, in JSON.
+`prompt` is the last user message, because that is what varies from call to call; where answers are free text the whole
+conversation tells rows apart, and `transcript` is the input. Tools that were offered stay in `tools`, and an answer that
+calls some is kept as the message it was, in JSON.
 """
 
 import json
@@ -44,6 +45,7 @@ def flatten(item: dict[str, Any]) -> dict[str, Any] | str:
         return "no user message"
     row: dict[str, Any] = {
         "prompt": content_text(users[-1].get("content")),
+        "transcript": transcript(messages),
         "answer": None if answer_message is None else _said(answer_message),
         "messages": _compact(messages),
     }
@@ -62,6 +64,15 @@ def _said(message: dict[str, Any]) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
+
+
+def transcript(messages: list[dict[str, Any]]) -> str:
+    """Return what was said before the answer, a line per turn, the user's marked by a dash; no system prompt."""
+    turns = [(m.get("role"), content_text(m.get("content"))) for m in messages]
+    said = [(role, text) for role, text in turns if role not in ("system", "developer") and text]
+    if len(said) == 1:
+        return said[0][1]
+    return "\n".join(f"- {text}" if role == "user" else text for role, text in said)
 
 
 def content_text(content: Any) -> str:

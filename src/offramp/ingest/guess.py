@@ -110,7 +110,11 @@ def guess(given: Mapping | None, columns: dict[str, list[Any]], *, chat: bool) -
         reasons.append(f"{part}: {value if isinstance(value, str) else ', '.join(value)} ({reason})")
 
     if chat:
+        whole = bool(parts.get("free_text")) and "transcript" in free
+        if whole:
+            settle("inputs", ("transcript",), "the conversation of each call")
         settle("inputs", ("prompt",) if "prompt" in free else (), "the last user message of each call")
+        free.pop("transcript", None)
         settle("incumbent", "answer" if "answer" in free else None, "the assistant's answer in each call")
     for part, names in _PARTS.items():
         settle(part, _by_name(part, names, free), "by its name")

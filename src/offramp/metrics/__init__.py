@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from offramp.errors import ConfigError, DataError
-from offramp.metrics import fields, match, operations, pattern, text, tools, user
+from offramp.metrics import fields, match, operations, pattern, section, text, tools, user
 from offramp.metrics.base import Batch, Embed, Metric, Scored, scored
 from offramp.metrics.exact import accuracy, macro_f1, weighted_f1
 from offramp.metrics.likert import LIKERT
@@ -67,7 +67,8 @@ METRICS: dict[str, Metric] = {
         *LIKERT.values(),
     )
 }
-"""Every metric with a fixed name; `find` also knows `level_1`…, `field:PATH`, `regex:PATTERN` and user functions."""
+"""Every metric with a fixed name; `find` also knows `level_1`…, `field:PATH`, `regex:PATTERN`, `section:HEADING` and
+user functions."""
 SET_METRICS: dict[str, SetMetric] = {"macro_f1": macro_f1, "weighted_f1": weighted_f1}
 EMBEDDED = frozenset(("similarity", "completeness", "relevance", "faithfulness"))
 """Metrics that read vectors of a text encoder, which differ in the last digits from processor to processor."""
@@ -104,6 +105,8 @@ def find(name: str, task: Task, *, run_user_code: bool = False) -> Metric:
         return fields.field_metric(name.removeprefix(fields.PREFIX))
     if name.startswith(pattern.PREFIX):
         return pattern.regex_metric(name.removeprefix(pattern.PREFIX))
+    if name.startswith(section.PREFIX):
+        return section.section_metric(name.removeprefix(section.PREFIX))
     if user.is_user(name):
         if run_user_code:
             return user.load(name)

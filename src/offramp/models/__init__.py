@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from offramp.bases import Base
 from offramp.errors import NotFoundError
 from offramp.models.base import Model
 from offramp.types import Task
@@ -29,6 +30,8 @@ class Parts:
     """Gives the text encoder; called only by engines that embed."""
     cache: Path | None = None
     """Folder where paid answers are kept, so that none is paid twice."""
+    base: Base | None = None
+    """The decoder it was tuned from."""
 
 
 def _recorded(parts: Parts) -> Model:
@@ -81,6 +84,12 @@ def _endpoint(parts: Parts) -> Model:
     return EndpointModel.load(parts.folder, task=parts.task, embedder=parts.embedder, cache=parts.cache)
 
 
+def _decoder(parts: Parts) -> Model:
+    from offramp.models.decoder import DecoderModel
+
+    return DecoderModel.load(parts.folder, task=parts.task, base=parts.base, embedder=parts.embedder)
+
+
 ENGINES: dict[str, Callable[[Parts], Model]] = {
     "recorded": _recorded,
     "majority": _majority,
@@ -90,6 +99,7 @@ ENGINES: dict[str, Callable[[Parts], Model]] = {
     "encoder": _encoder,
     "blend": _blend,
     "endpoint": _endpoint,
+    "decoder": _decoder,
 }
 """Every engine: how a candidate of it is loaded."""
 

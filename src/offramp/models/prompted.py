@@ -92,9 +92,7 @@ class EndpointModel:
                 f"{len(said)} answers were asked of {self.settings.endpoint.host}; {len(lost)} did not come, the "
                 f"first: {lost[0]}; what came is kept, run again when the server is well"
             )
-        read = [
-            (None, one.error) if one.text is None else self.asker.read(one.text) for one in said
-        ]
+        read = [(None, one.error) if one.text is None else self.asker.read(one.text) for one in said]
         return _rows.answer_table(
             _rows.ids(rows),
             [text for text, _ in read],

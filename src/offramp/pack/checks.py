@@ -228,7 +228,9 @@ def curation(pack: Pack) -> Iterator[Check]:
         ]
         wrong += [] if data.rows == view.num_rows else [f"rows is {data.rows}, recomputed {view.num_rows}"]
         wrong += _certificate(data, view)
-        good = f"{again['in']:,} in = {again['kept']:,} kept + {again['in'] - again['kept']:,} taken out"
+        made = again.get("synthetic", 0)
+        came, out = f"{again['in']:,} in", again["in"] + made - again["kept"]
+        good = f"{came}{f' + {made:,} made' if made else ''} = {again['kept']:,} kept + {out:,} taken out"
         yield _outcome("curation", wrong, good, file=f"records/{data.id}.json")
 
 

@@ -57,6 +57,7 @@ def _table(name: str, content: bytes) -> bytes:
     kind = record_id.split("-")[0]
     known: dict[tuple[str, str], Callable[[pa.Table], pa.Table]] = {
         ("dataset", "rows.parquet"): _rows,
+        ("dataset", "synthetic.parquet"): _rows,
         ("dataset", "ledger.parquet"): _ledger,
         ("dataset", "findings.parquet"): _findings,
         ("dataset", "splits.parquet"): lambda table: table,
@@ -96,8 +97,10 @@ def _ledger(table: pa.Table) -> pa.Table:
     for name in ("before", "after"):
         kept = pc.if_else(labels, table.column(name), nothing)
         table = _with(table, name, pc.if_else(inputs, pa.scalar(""), kept))
+    # What a made row was made of are ids, a label, a method and a number.
+    made = pc.equal(table.column("action"), "synthetic")
     for name in ("params", "evidence"):
-        table = _with(table, name, pa.array([json.dumps({})] * table.num_rows, pa.string()))
+        table = _with(table, name, pc.if_else(made, table.column(name), json.dumps({})))
     return table
 
 

@@ -177,6 +177,40 @@ class EmbeddingMap(Frozen):
     """Rows that the points were drawn from."""
 
 
+class CoveredGroup(Frozen):
+    """Some areas of the traffic that are near each other."""
+
+    name: str
+    """Words that set it apart."""
+    areas: int
+    """Areas in it."""
+    rows: int
+    """Training rows in it."""
+    train_ratio: FiniteFloat
+    """Its share of the training rows, 0-1."""
+    traffic_ratio: FiniteFloat
+    """Its share of the traffic, 0-1."""
+    thin: int
+    """Its areas that lack training rows."""
+    quota: int
+    """Rows that they lack."""
+
+
+class Covered(Frozen):
+    """How well the training rows cover the traffic."""
+
+    source: str = ""
+    """Name of the file of production inputs; "" when the traffic is the rows that came in."""
+    rows: int
+    """Rows of the traffic."""
+    every: int = 1
+    """Only every so manieth row was looked at."""
+    said: tuple[str, ...] = ()
+    """What a person should know, in sentences."""
+    groups: tuple[CoveredGroup, ...] = ()
+    """Groups of areas, the most frequent in the traffic first."""
+
+
 class Curation(Frozen):
     """From the rows that came in to the rows that are used; must reconcile to the row."""
 
@@ -196,6 +230,8 @@ class Curation(Frozen):
     """Before and after, by property."""
     map: EmbeddingMap | None = None
     """Where the rows lie; `None` when no map was made."""
+    covered: Covered | None = None
+    """How well the training rows cover the traffic; `None` when that is not known."""
 
     def without_texts(self) -> Self:
         """Return the account without examples and without distributions that were read from the inputs."""
@@ -203,6 +239,7 @@ class Curation(Frozen):
             "steps": tuple(s.model_copy(update={"examples": (), "borderline": ()}) for s in self.steps),
             "reviews": tuple(one.model_copy(update={"examples": ()}) for one in self.reviews),
             "distributions": tuple(one for one in self.distributions if not one.reads_inputs),
+            "covered": None,
         }
         if self.families:
             bare["families"] = self.families.model_copy(update={"examples": (), "merged": ()})

@@ -110,7 +110,7 @@ class LadderStep(Frozen):
     chosen: bool = False
     """True when the climb ended with it."""
     validation: Estimate | None = None
-    """Validation accuracy."""
+    """Mean of the ladder's metric on validation."""
     tuning_s: FiniteFloat | None = None
     """Wall-clock seconds of tuning."""
     usd_per_month: FiniteFloat | None = None
@@ -128,6 +128,10 @@ class Ladder(Frozen):
     """Why the climb ended, one sentence."""
     target: FiniteFloat | None = None
     """Validation accuracy that was aimed for."""
+    metric: str = "accuracy"
+    """What the rungs were judged by."""
+    scale: Literal["share", "score"] = "share"
+    """Whether its means are shares, or scores such as 1-5."""
 
 
 class ReliabilityBin(Frozen):

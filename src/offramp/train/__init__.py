@@ -5,13 +5,15 @@ folder. With `first`, the choices of an earlier fit are kept and all labelled ro
 """
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 
+from offramp.bases import Base, located
 from offramp.errors import NotFoundError
 from offramp.models.base import Model
 from offramp.types import Frozen, Progress, Task, silent
@@ -20,6 +22,10 @@ MEMBERS: dict[str, tuple[str, ...]] = {"blend": ("linear", "encoder")}
 """Rungs made of other rungs."""
 WITH_EMBEDDER = ("zero-shot", "knn", "linear")
 """Rungs that need the text encoder beside their own files."""
+
+
+Rate = Callable[[Sequence[str | None], pa.Table], np.ndarray]
+"""Says how good each answer to these rows is, float64 (rows,), 0-1, NaN = not scored."""
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,12 @@ class Job:
     """Folder of the fit whose choices are kept; then train and validation are both learned from."""
     members: Mapping[str, Model] = field(default_factory=dict)
     """Fitted members of a combination, by name."""
+    base: Base | None = None
+    """The decoder to start from."""
+    shots: int = 0
+    """Examples shown per request by what is only prompted."""
+    rate: Rate | None = None
+    """How good answers are by the metric that counts, for choices on validation."""
     progress: Progress = silent
     """Told about long steps."""
 
@@ -130,6 +142,52 @@ def _blend(job: Job) -> dict[str, Any]:
     return {"weights": dict(zip((name for name, _ in members), model.pool.weights, strict=True))}
 
 
+def _prompted(job: Job) -> dict[str, Any]:
+    from offramp.models.decoder import Untuned, fit_untuned
+
+    assert job.base is not None
+    how = Untuned(
+        base=job.base,
+        task=job.task,
+        out=job.folder,
+        shots=job.shots,
+        embedder=lambda: job.embedder,
+        right=_right(job),
+    )
+    fit_untuned(job.train, job.validation, how)
+    return {"size_bytes": _size(located(job.base))}
+
+
+def _decoder(job: Job) -> dict[str, Any]:
+    from offramp.models.decoder import DecoderModel
+    from offramp.render import Renderer
+    from offramp.train.decoder import DecoderJob, fit_decoder
+    from offramp.train.decoder_settings import DecoderSettings
+
+    assert job.base is not None
+    settings, folder, rate = job.settings["decoder"], located(job.base), job.rate
+    assert isinstance(settings, DecoderSettings)
+    how = DecoderJob(
+        base=folder,
+        renderer=Renderer.load(folder),
+        settings=settings.model_copy(update={"base": job.base.name}),
+        score=None if rate is None else lambda answers, rows: float(np.nanmean(rate(answers, rows))),
+        instruction=job.task.instruction,
+        **{name: value for name, value in _shared(job).items() if name != "embedder"},
+    )
+    done = asdict(fit_decoder(job.learned, job.chosen_on, how))
+    model = DecoderModel.load(job.folder, task=job.task, base=job.base)
+    if job.first is None:
+        model.calibrated(job.validation, right=_right(job))
+    # The base is deployed with its adapter.
+    return done | {"size_bytes": model.size_bytes + _size(folder)}
+
+
+def _right(job: Job) -> Callable[[Sequence[str | None], pa.Table], Sequence[float]] | None:
+    rate = job.rate
+    return None if rate is None else lambda answers, rows: rate(answers, rows).tolist()
+
+
 FITS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "majority": _majority,
     "zero-shot": _zero_shot,
@@ -137,6 +195,8 @@ FITS: dict[str, Callable[[Job], dict[str, Any]]] = {
     "linear": _linear,
     "encoder": _encoder,
     "blend": _blend,
+    "prompted": _prompted,
+    "decoder": _decoder,
 }
 """Every rung: how it is fitted into `job.folder`."""
 

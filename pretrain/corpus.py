@@ -1,0 +1,93 @@
+"""The text that the embedded tiny decoder is pretrained on: an endless, seeded mixture of what this project generates.
+
+The idea: a document is a conversation or a plain text; step `n` of seed `s` has documents of its own, so nothing is
+stored and a resumed run reads on where it stopped. Guarantee: no public data set and no licensed text; the same seed
+and step give the same documents; held-out documents come from steps that training never reaches.
+Trap: the sample tasks' own generators are part of the mixture (with other seeds, and `intake` with part of its words
+held back), so a tuned score on them flatters the model against any text from the world.
+
+Run it to read some documents: `python pretrain/corpus.py`.
+"""
+
+import sys
+from collections.abc import Callable
+from random import Random
+
+from offramp.curate.personal import synthetic
+from offramp.sample import intake
+from prose import Prose
+from records import RECORDS
+from skills import TASKS, Messages
+
+Document = str | Messages
+HELD = 10**9
+"""Steps from here on are for held-out text."""
+
+
+def documents(seed: int, step: int, count: int, *, leave_out: tuple[str, ...] = ()) -> list[Document]:
+    """Return the documents of one step, without the kinds that `leave_out` names."""
+    rng = Random(f"offramp tiny {seed} {step}")
+    p = Prose(rng)
+    shares = {kind: share for kind, share in SHARES.items() if kind.__name__.strip("_") not in leave_out}
+    kinds = rng.choices(list(shares), list(shares.values()), k=count)
+    found: list[Document] = [kind(p) for kind in kinds if kind is not _intake]
+    found += list(intake.corpus(rng.randrange(2**31), kinds.count(_intake)))
+    rng.shuffle(found)
+    return found
+
+
+def _sentences(p: Prose) -> str:
+    return p.paragraph(1, 8)
+
+
+def _personal(p: Prose) -> str:
+    made = next(iter(synthetic.Maker(p.rng.randrange(2**32)).texts(1)))
+    return made[0]
+
+
+def _repeated(p: Prose) -> str:
+    """Return nonsense that repeats itself: the purest exercise in looking back."""
+    rng = p.rng
+    make = rng.choice((p.made_up, p.code, p.given, lambda: p.noun().partition("/")[0]))
+    words = [make() for _ in range(rng.randint(3, 12))]
+    return " ".join((words * 12)[: rng.randint(2 * len(words), 50)])
+
+
+def _skill(p: Prose) -> Messages:
+    return p.rng.choices(list(TASKS), list(TASKS.values()))[0](p)
+
+
+def _record(p: Prose) -> Messages:
+    return p.rng.choices(list(RECORDS), list(RECORDS.values()))[0](p)
+
+
+def _intake(p: Prose) -> Messages:
+    raise AssertionError(f"conversations of the intake are drawn together, not one by one: {p!r}")
+
+
+SHARES: dict[Callable[[Prose], Document], float] = {
+    _sentences: 0.05,
+    Prose.story: 0.05,
+    Prose.note: 0.05,
+    _personal: 0.02,
+    _repeated: 0.16,
+    _skill: 0.32,
+    _record: 0.20,
+    _intake: 0.15,
+}
+"""Kinds of documents and their shares; copying comes first because tuned tasks are mostly copying."""
+
+
+def main() -> None:
+    """Show some documents."""
+    for document in documents(0, HELD, 40):
+        text = (
+            document
+            if isinstance(document, str)
+            else "\n".join(f"<{m['role']}> {m['content']}" for m in document)
+        )
+        sys.stdout.write(f"{text}\n{'-' * 80}\n")
+
+
+if __name__ == "__main__":
+    main()

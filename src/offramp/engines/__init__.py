@@ -1,0 +1,1 @@
+"""Inference engines that run as programs of their own, in environments of their own."""
