@@ -22,6 +22,8 @@ from skills import TASKS, Messages
 Document = str | Messages
 HELD = 10**9
 """Steps from here on are for held-out text."""
+FOCUS, FOCUS_SHARE = 300, 0.7
+"""Up to this step so much more of the text repeats itself: looking back is learned first, and sooner."""
 
 
 def documents(seed: int, step: int, count: int, *, leave_out: tuple[str, ...] = ()) -> list[Document]:
@@ -29,6 +31,8 @@ def documents(seed: int, step: int, count: int, *, leave_out: tuple[str, ...] = 
     rng = Random(f"offramp tiny {seed} {step}")
     p = Prose(rng)
     shares = {kind: share for kind, share in SHARES.items() if kind.__name__.strip("_") not in leave_out}
+    if 0 <= step < FOCUS and _repeated in shares:
+        shares[_repeated] += FOCUS_SHARE
     kinds = rng.choices(list(shares), list(shares.values()), k=count)
     found: list[Document] = [kind(p) for kind in kinds if kind is not _intake]
     found += list(intake.corpus(rng.randrange(2**31), kinds.count(_intake)))
@@ -46,11 +50,28 @@ def _personal(p: Prose) -> str:
 
 
 def _repeated(p: Prose) -> str:
-    """Return nonsense that repeats itself: the purest exercise in looking back."""
+    """Return nonsense that repeats itself, whole or pair by pair: the purest exercise in looking back."""
     rng = p.rng
-    make = rng.choice((p.made_up, p.code, p.given, lambda: p.noun().partition("/")[0]))
-    words = [make() for _ in range(rng.randint(3, 12))]
-    return " ".join((words * 12)[: rng.randint(2 * len(words), 50)])
+    plain = (
+        "animal",
+        "food",
+        "tool",
+        "thing",
+        "place",
+        "job",
+        "nature",
+        "idea",
+        "adjective",
+        "colour",
+        "adverb",
+    )
+    makers = (lambda: p.pick(rng.choice(plain)), p.given, p.made_up, p.code)
+    make = rng.choices(makers, (6, 1.5, 1.2, 1.3))[0]
+    if rng.random() < 0.5:
+        words = [make() for _ in range(rng.randint(4, 30))]
+        return " ".join((words * 4)[: rng.randint(2 * len(words), min(4 * len(words), 80))])
+    pairs = [f"{make()} {make()}" for _ in range(rng.randint(3, 12))]
+    return rng.choice((", ", "; ", " ", "\n")).join(rng.choices(pairs, k=rng.randint(3, 5) * len(pairs))[:40])
 
 
 def _skill(p: Prose) -> Messages:

@@ -63,6 +63,20 @@ def test_mashing_repeats_and_blobs_are_gibberish():
     assert sorted(found(gibberish.find(table))) == ["r150", "r151", "r152"]
 
 
+def test_known_words_with_their_letters_in_another_order_are_gibberish_and_a_slip_is_none():
+    table = rows(
+        "gornw si nsfertra ym em", "dneilcde gaain", "why is teh card not working", "teh card is lost"
+    )
+
+    assert sorted(found(gibberish.find(table))) == ["r150", "r151"]
+
+
+def test_small_words_without_a_vowel_are_gibberish_and_one_abbreviation_is_none():
+    table = rows("shgk sfdgh hjl", "pls help me with my card", "my card pls thx")
+
+    assert sorted(found(gibberish.find(table))) == ["r150"]
+
+
 def test_sound_rows_are_not_touched():
     assert quality.find(rows()) == []
 

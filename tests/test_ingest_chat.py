@@ -256,7 +256,10 @@ def test_tools_and_calls_of_tools_are_kept(tmp_path: Path) -> None:
 
 def test_a_conversation_is_told_apart_by_all_its_turns_where_answers_are_text(tmp_path: Path) -> None:
     turns = [SYSTEM, _user("my card is lost"), _assistant("which one?"), _user("the blue one")]
-    calls = [{"messages": [*turns, _assistant("it is blocked")]}, {"messages": [SYSTEM, _user("hi"), _assistant("hello")]}]
+    calls = [
+        {"messages": [*turns, _assistant("it is blocked")]},
+        {"messages": [SYSTEM, _user("hi"), _assistant("hello")]},
+    ]
 
     text = read(_jsonl(tmp_path, calls), mapping=Mapping(free_text=True))
     labels = read(_jsonl(tmp_path, calls))

@@ -3,8 +3,8 @@
 Three shapes are known: `{"request": …, "response": …}`, `{"messages": […]}` whose last message is the answer
 (fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. The whole conversation stays in `messages`;
 `prompt` is the last user message, because that is what varies from call to call; where answers are free text the whole
-conversation tells rows apart, and `transcript` is the input. Tools that were offered stay in `tools`, and an answer that
-calls some is kept as the message it was, in JSON.
+conversation tells rows apart, and `transcript` is the input. Tools that were offered stay in `tools`, and an answer
+that calls some is kept as the message it was, in JSON.
 """
 
 import json

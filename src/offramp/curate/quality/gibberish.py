@@ -25,6 +25,10 @@ _SURE_ROWS = 150  # of fewer rows too little is learned about what is usual to t
 _LEAST_CHARS = 8
 _RULE_CHARS = 15
 _SPREADS, _SPREADS_UNKNOWN = 6.0, 4.0  # the latter where no word of the text stands in any other
+_SPREADS_SCRAMBLED = 1.5  # for words that are no words
+_SCRAMBLED_RATIO, _SCRAMBLED_WORDS = 0.5, 2
+_CONSONANTS = re.compile("[b-df-hj-np-tv-xz]+")
+_LEAST_LETTERS = 3  # a word of two letters is another one backwards too often
 _USUAL_RATIO = 0.05
 _BLOB = re.compile(r"[A-Za-z0-9+/=_-]{40,}")
 _BLOB_BITS = 4.0
@@ -100,10 +104,19 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
         if score >= language.THRESHOLD
     }
     known, copies = _known_words(judged), Counter(judged)
+    letters = {"".join(sorted(word)) for word in known if len(word) >= _LEAST_LETTERS}
     found: list[tuple[int, float, dict[str, object]]] = []
-    for at in odd:
+    for at in np.flatnonzero(spreads >= _SPREADS_SCRAMBLED).tolist():
         # Noise does not come three times in the same letters; a shop's own category does.
-        if at in foreign or copies[judged[at]] > 2 or language.script(judged[at].lower()) != own:
+        if copies[judged[at]] > 2 or language.script(judged[at].lower()) != own:
+            continue
+        scrambled = _scrambled(judged[at], known, letters)
+        if scrambled >= _SCRAMBLED_RATIO:
+            score = 0.9 if len(judged) >= _SURE_ROWS else 0.5
+            found.append((present[at], score, {"kind": "broken words", "share": round(scrambled, 3)}))
+            continue
+        # Scrambled words make words of other languages by chance ("is", "si"), so this comes second.
+        if at in foreign or spreads[at] < _SPREADS / 2:
             continue
         unknown = _unknown(judged[at], known)
         # The logistic curve passes the threshold at the limit; a text of known words is not noise, however rare.
@@ -122,6 +135,23 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
 def _known_words(texts: list[str]) -> frozenset[str]:
     rows = Counter(word for text in set(texts) for word in set(_WORD.findall(text.lower())))
     return frozenset(word for word, n in rows.items() if n >= 2)
+
+
+def _scrambled(text: str, known: frozenset[str], letters: set[str]) -> float:
+    """Return the share of a text's letters in broken words: no other text has them, and nobody could say them.
+
+    Either other texts have them with the letters in another order, or they are written small and have no vowel.
+    0 where it is one word: anyone may slip once.
+    """
+    words = _WORD.findall(text)
+    found = [
+        word
+        for word in words
+        if len(word) >= _LEAST_LETTERS
+        and word.lower() not in known
+        and ("".join(sorted(word.lower())) in letters or _CONSONANTS.fullmatch(word))
+    ]
+    return sum(map(len, found)) / sum(map(len, words)) if len(found) >= _SCRAMBLED_WORDS else 0.0
 
 
 def _unknown(text: str, known: frozenset[str]) -> float:
