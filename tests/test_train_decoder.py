@@ -7,7 +7,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -60,14 +59,24 @@ def weights_of(folder: Path) -> dict[str, np.ndarray]:
     return load_file(folder / "adapter" / "adapter_model.safetensors")
 
 
-def fit_in_process(base: str, out: str) -> None:
-    """What the killed process runs."""
+def killable_fit(base: str, out: str, at_step: str = "0", at_score: str = "0"):
+    """Fit 12 steps with checkpoints every 2 and evaluations every 4; die after a step or in the n-th evaluation."""
     torch.set_num_threads(1)
-    job = job_of(Path(base), Path(out), settings={"epochs": 2, "checkpoint_steps": 2}, score=exact)
-    fit = fit_decoder(ticket_rows(48, 1), ticket_rows(12, 2), job)
-    (Path(out) / "losses.json").write_text(
-        json.dumps([fit.losses, fit.validation_loss, fit.validation_score])
-    )
+    scored = []
+
+    def score(answers, rows) -> float:
+        scored.append(1)
+        if len(scored) == int(at_score):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return exact(answers, rows)
+
+    def progress(text: str, done: int, total: int) -> None:
+        if done == int(at_step):
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    settings = {"epochs": 2, "checkpoint_steps": 2}
+    job = job_of(Path(base), Path(out), settings=settings, score=score, progress=progress)
+    return fit_decoder(ticket_rows(48, 1), ticket_rows(12, 2), job)
 
 
 @pytest.fixture(scope="session")
@@ -238,38 +247,35 @@ def test_a_refused_forecast_trains_nothing(tiny_base: Path, tmp_path: Path):
     assert not (tmp_path / CONFIG).exists()
 
 
-def test_a_fit_killed_at_any_moment_ends_with_bitwise_the_same_weights(tiny_base: Path, tmp_path: Path):
+def test_a_killed_fit_that_is_started_again_ends_with_bitwise_the_same_weights(
+    tiny_base: Path, tmp_path: Path
+):
     code = (
         f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})\n"
-        "import test_train_decoder as t; t.fit_in_process(*sys.argv[1:])"
+        "import test_train_decoder as t; t.killable_fit(*sys.argv[1:])"
     )
+    out, undisturbed = tmp_path / "killed", tmp_path / "undisturbed"
+    threads = torch.get_num_threads()
+    wanted = killable_fit(str(tiny_base), str(undisturbed))
 
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-c", code, str(tiny_base), str(out)],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.DEVNULL,
-        )
-
-    def wait_for(out: Path, pattern: str, process: subprocess.Popen[bytes]) -> None:
-        while not list(out.glob(pattern)):
-            assert process.poll() is None, f"it ended before {pattern} was there"
-            time.sleep(0.002)
-
-    assert start(tmp_path / "undisturbed").wait() == 0
-    out = tmp_path / "killed"
-    for moment in ("training/*/checkpoint-4/whole", "training/*/checkpoint-8/trainer_state.json"):
-        process = start(out)
-        wait_for(out, moment, process)
-        process.send_signal(signal.SIGKILL)
-        process.wait()
+    # After step 5, the last checkpoint being of step 4; then while step 8 is evaluated, before anything of it is kept.
+    for moment in (["5", "0"], ["0", "1"]):
+        command = [sys.executable, "-W", "ignore", "-c", code, str(tiny_base), str(out), *moment]
+        ended = subprocess.run(command, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+        assert ended.returncode == -signal.SIGKILL
+        (work,) = (out / "training").iterdir()
+        (whole,) = [path for path in work.glob("checkpoint-*") if (path / "whole").exists()]
+        assert whole.name == {"5": "checkpoint-4", "0": "checkpoint-6"}[moment[0]]
         assert not (out / CONFIG).exists()
-    assert start(out).wait() == 0
+        shutil.copytree(whole, work / "checkpoint-98", ignore=lambda folder, names: ["whole", "optimizer.pt"])
+    found = killable_fit(str(tiny_base), str(out))
+    torch.set_num_threads(threads)
 
-    assert (out / "losses.json").read_text() == (tmp_path / "undisturbed" / "losses.json").read_text()
-    wanted, found = weights_of(tmp_path / "undisturbed"), weights_of(out)
-    assert wanted.keys() == found.keys()
-    assert all(np.array_equal(wanted[name], found[name]) for name in wanted)
+    assert (found.losses, found.validation_loss) == (wanted.losses, wanted.validation_loss)
+    assert (found.validation_score, found.chosen_step) == (wanted.validation_score, wanted.chosen_step)
+    kept, again = weights_of(undisturbed), weights_of(out)
+    assert kept.keys() == again.keys()
+    assert all(np.array_equal(kept[name], again[name]) for name in kept)
 
 
 def test_the_earliest_best_step_is_kept_and_a_tired_fit_stops(tiny_base: Path, tmp_path: Path):

@@ -19,6 +19,7 @@ RECIPES = {
     "curate": 1,
     "fit": 1,
     "evaluate": 1,
+    "parity": 1,
     "verdict": 1,
     "cost": 1,
     "judge": 1,

@@ -1,14 +1,15 @@
 """Hand a tuned model over: forms that other engines load, and the parity test before one counts as ready.
 
 The training side, base and adapter in float32 through plain transformers, is the reference; what is served is held
-against it on holdout prompts, token by token. Guarantee: a test that failed, or was never run, is told on the model's
-card. Trap: parity says that the same model answers; whether that model is good is the verdict's business.
+against it on holdout prompts, token by token; an engine that serves rounded weights is judged as such. Guarantee: a
+test that failed, or was never run, is told on the model's card. Trap: parity says that the same model answers; whether
+that model is good is the verdict's business.
 """
 
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -17,7 +18,7 @@ import pyarrow as pa
 
 from offramp.errors import ConfigError
 from offramp.handover.card import ModelFacts, model_card
-from offramp.handover.parity import Options, Parity, Thresholds
+from offramp.handover.parity import ROUNDED, Options, Parity, Thresholds
 from offramp.handover.subjects import Prompt, Subject
 from offramp.roster import Roster
 from offramp.store import write_text
@@ -127,8 +128,14 @@ def parity(
             holdout = roster.rows(data, "holdout")
             asked = tuned.prompts(holdout, prompts)
             reference = TransformersSubject.load(tuned.base, renderer, adapter=tuned.adapter)
-            thresholds = Thresholds(prompts=min(Thresholds.prompts, len(asked)))
-            options = Options(thresholds=thresholds, decode=renderer.decode)
+            rounded = engine == "embedded" and tuned.model.config.dtype != "float32"
+            thresholds = ROUNDED if rounded else Thresholds()
+            thresholds = replace(thresholds, prompts=min(thresholds.prompts, len(asked)))
+            options = Options(
+                thresholds=thresholds,
+                decode=renderer.decode,
+                piece=renderer.tokenizer.convert_ids_to_tokens,
+            )
             with _subject(
                 tuned, engine, [renderer.prompt(one.messages) for one in asked[:PROBES]], roster
             ) as subject:
