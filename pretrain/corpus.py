@@ -22,8 +22,6 @@ from skills import TASKS, Messages
 Document = str | Messages
 HELD = 10**9
 """Steps from here on are for held-out text."""
-FOCUS, FOCUS_SHARE = 300, 0.7
-"""Up to this step so much more of the text repeats itself: looking back is learned first, and sooner."""
 
 
 def documents(seed: int, step: int, count: int, *, leave_out: tuple[str, ...] = ()) -> list[Document]:
@@ -31,8 +29,6 @@ def documents(seed: int, step: int, count: int, *, leave_out: tuple[str, ...] = 
     rng = Random(f"offramp tiny {seed} {step}")
     p = Prose(rng)
     shares = {kind: share for kind, share in SHARES.items() if kind.__name__.strip("_") not in leave_out}
-    if 0 <= step < FOCUS and _repeated in shares:
-        shares[_repeated] += FOCUS_SHARE
     kinds = rng.choices(list(shares), list(shares.values()), k=count)
     found: list[Document] = [kind(p) for kind in kinds if kind is not _intake]
     found += list(intake.corpus(rng.randrange(2**31), kinds.count(_intake)))
@@ -87,13 +83,13 @@ def _intake(p: Prose) -> Messages:
 
 
 SHARES: dict[Callable[[Prose], Document], float] = {
-    _sentences: 0.05,
-    Prose.story: 0.05,
-    Prose.note: 0.05,
-    _personal: 0.02,
-    _repeated: 0.16,
+    _sentences: 0.06,
+    Prose.story: 0.07,
+    Prose.note: 0.07,
+    _personal: 0.03,
+    _repeated: 0.08,
     _skill: 0.32,
-    _record: 0.20,
+    _record: 0.22,
     _intake: 0.15,
 }
 """Kinds of documents and their shares; copying comes first because tuned tasks are mostly copying."""

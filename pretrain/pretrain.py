@@ -1,7 +1,7 @@
 """Pretrain the embedded tiny decoder: a Qwen3-shaped model of a few million parameters, on a CPU, in under an hour.
 
-The idea: endless seeded text, one epoch; Muon on the matrices and AdamW on the rest; a constant learning rate and
-then a linear fall to zero. Guarantee: one seed, one number of workers and one version of torch give the same weights
+The idea: endless seeded text, one epoch; a start that can already look back (`start.py`); Muon on the matrices and
+AdamW on the rest; a constant learning rate and then a linear fall to zero. Guarantee: one seed, one number of workers and one version of torch give the same weights
 bit for bit, stopped and resumed or not. Trap: another processor or number of threads rounds otherwise, so the shipped
 weights are repeated in kind, not in bits.
 
@@ -15,6 +15,8 @@ import argparse
 import json
 import logging
 import os
+import signal
+import sys
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -33,6 +35,7 @@ from batch import batches, loss_of
 from check import held_loss, table
 from corpus import HELD, documents
 from export import export
+from start import prepare
 
 log = logging.getLogger("pretrain")
 
@@ -162,6 +165,7 @@ def train(
     torch.manual_seed(settings.seed)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     model = Qwen3ForCausalLM(config()).train()
+    prepare(model)
     # Plain matrix products are quicker on a CPU than the fused kernel for rows this short.
     model.set_attn_implementation("eager")
     parts = optimizers(model, settings)
@@ -247,7 +251,8 @@ def main() -> None:
     if settings.workers == 1:
         worker(0, asked, settings)
     else:
-        spawn(worker, args=(asked, settings), nprocs=settings.workers)
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that the workers end too
+        spawn(worker, args=(asked, settings), nprocs=settings.workers, daemon=True)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     for line in table(asked.out, settings.seed):
         log.info(line)

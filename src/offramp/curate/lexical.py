@@ -38,8 +38,8 @@ class LexicalThresholds(Frozen):
     words_ratio: float = Field(default=0.45, gt=0, le=1)
     """One family, texts of 24 words and more: common runs of three words. An edit of 10 % of the words leaves about
     half of them; 0.7 finds almost none."""
-    characters_ratio: float = Field(default=0.5, gt=0, le=1)
-    """One family, short texts: common runs of four characters."""
+    characters_ratio: float = Field(default=0.51, gt=0, le=1)
+    """One family, short texts: common runs of four characters. More than half: many unrelated pairs share just half."""
     merge_ratio: float = Field(default=0.9, gt=0, le=1)
     """The same text: at least this share, in either kind of pieces."""
 
