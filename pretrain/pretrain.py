@@ -1,9 +1,9 @@
 """Pretrain the embedded tiny decoder: a Qwen3-shaped model of a few million parameters, on a CPU, in under an hour.
 
 The idea: endless seeded text, one epoch; a start that can already look back (`start.py`); Muon on the matrices and
-AdamW on the rest; a constant learning rate and then a linear fall to zero. Guarantee: one seed, one number of workers and one version of torch give the same weights
-bit for bit, stopped and resumed or not. Trap: another processor or number of threads rounds otherwise, so the shipped
-weights are repeated in kind, not in bits.
+AdamW on the rest; a constant learning rate and then a linear fall to zero. Guarantee: one seed, one number of workers
+and one version of torch give the same weights bit for bit, stopped and resumed or not. Trap: another processor or
+number of workers rounds otherwise, so the shipped weights are repeated in kind, not in bits.
 
     python pretrain/pretrain.py --out src/offramp/tiny --work build/tiny --steps 1700 --workers 2
 

@@ -113,6 +113,25 @@ def test_pretraining_is_repeatable_bit_for_bit_stopped_or_not(scripts, tmp_path)
     )
 
 
+def test_before_its_first_step_the_model_already_continues_a_repeat(scripts):
+    import torch
+
+    torch.manual_seed(20)
+    fresh = scripts.Qwen3ForCausalLM(scripts.config()).eval()
+    ids = torch.randperm(4000, generator=torch.Generator().manual_seed(1))[:40].repeat(2)[None] + 64
+
+    def right() -> float:
+        with torch.no_grad():
+            said = fresh(ids).logits[0, 41:-1].argmax(-1)
+        return float((said == ids[0, 42:]).float().mean())
+
+    before = right()
+    scripts.prepare(fresh)
+
+    assert before < 0.1
+    assert right() > 0.9
+
+
 def test_held_out_text_is_never_trained_on_and_steps_differ(scripts):
     first = scripts.documents(1, 0, 20)
 

@@ -179,6 +179,8 @@ def _decoder(job: Job) -> dict[str, Any]:
     model = DecoderModel.load(job.folder, task=job.task, base=job.base)
     if job.first is None:
         model.calibrated(job.validation, right=_right(job))
+    # What was shown of rows stays out of records, which travel.
+    del done["samples"]
     # The base is deployed with its adapter.
     return done | {"size_bytes": model.size_bytes + _size(folder)}
 
