@@ -22,7 +22,7 @@ PIP := "$(BIN)/python" -m pip --disable-pip-version-check install -qq
 export TOKENIZERS_PARALLELISM ?= false
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test kill check lint types docs bench clean
+.PHONY: help demo tiny test kill check lint types docs bench clean
 
 help:  ## Show the targets
 	@grep -hE '^[a-z%-]+:.*## ' Makefile | sed -E 's/:.*## /\t/' | while IFS=$$'\t' read -r name text; do printf '  %-12s %s\n' "$$name" "$$text"; done
@@ -40,6 +40,9 @@ $(BENCH_STAMP): $(STAMP)
 
 demo: $(STAMP)  ## The whole loop on embedded sample data: no network, no GPU
 	"$(BIN)/offramp" demo $(ARGS)
+
+tiny: $(STAMP)  ## Pretrain the embedded tiny decoder again: about 40 minutes on two idle cores
+	OMP_NUM_THREADS=1 "$(BIN)/python" pretrain/pretrain.py $(ARGS)
 
 test: $(STAMP)  ## Run the tests
 	"$(BIN)/python" -m pytest $(ARGS)

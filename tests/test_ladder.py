@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from offramp.errors import DataError
-from offramp.ladder import RUNGS, LadderSettings, Step, assess, chance_of_ready, choose, rungs
+from offramp.ladder import RUNGS, LadderSettings, Step, assess, chance_of_ready, choose, rungs, together
 from offramp.types import Bar
 
 BAR = Bar(metric="accuracy", margin=0.02)
@@ -145,3 +145,23 @@ def test_the_best_is_taken_when_nothing_smaller_is_near() -> None:
 def test_choosing_from_nothing_is_an_error() -> None:
     with pytest.raises(DataError, match="none was climbed"):
         choose([])
+
+
+def test_a_rung_holds_only_where_it_holds_every_bar() -> None:
+    good = Step("tiny", 4.5, 0.1, 0.96, True)
+    bad = Step("tiny", 0.2, -0.7, 0.0, False)
+    unknown = Step("tiny", 0.9, None, None, False)
+
+    assert together([good, bad]) == Step("tiny", 4.5, 0.1, 0.0, False)
+    assert together([good, good]).holds
+    assert together([unknown]).chance is None
+
+
+def test_rows_that_are_not_scored_are_left_out() -> None:
+    scores, reference = np.array([1.0, np.nan, 0.0, 1.0] * 50), np.array([1.0, 1.0, np.nan, 0.0] * 50)
+
+    step = assess("tiny", scores, reference, bar=BAR, chance=0.7, holdout_rows=200)
+    nothing = assess("tiny", scores * np.nan, reference, bar=BAR, chance=0.7, holdout_rows=200)
+
+    assert (step.score, step.difference) == (1.0, 0.5)
+    assert not nothing.holds and nothing.chance is None

@@ -9,7 +9,7 @@ climbed, and the smallest within one standard error of the best is taken.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 import numpy as np
@@ -165,17 +165,31 @@ def _spread(differences: np.ndarray) -> float:
 def assess(
     rung: str, scores: np.ndarray, reference: np.ndarray | None, *, bar: Bar, chance: float, holdout_rows: int
 ) -> Step:
-    """Judge one rung on validation scores, float64 (rows,), against the reference's on the same rows."""
+    """Judge one rung on validation scores, float64 (rows,), against the reference's on the same rows.
+
+    Rows that are not scored (NaN) on either side are left out.
+    """
+    known = np.isfinite(scores) if reference is None else np.isfinite(scores) & np.isfinite(reference)
+    every, scores = scores, scores[known]
+    reference = None if reference is None else reference[known]
+    if not len(scores):
+        return Step(rung, float("nan"), None, None, False, every)
     score = float(scores.mean())
     if bar.level is not None:
         line, differences = bar.level, scores
     elif reference is not None:
         line, differences = -(bar.margin or 0.0), scores - reference
     else:
-        return Step(rung, score, None, None, False, scores)
+        return Step(rung, score, None, None, False, every)
     found = chance_of_ready(differences, line=line, alpha=bar.alpha, holdout_rows=holdout_rows)
     gap = None if reference is None else float((scores - reference).mean())
-    return Step(rung, score, gap, found, found >= chance, scores)
+    return Step(rung, score, gap, found, found >= chance, every)
+
+
+def together(seen: Sequence[Step]) -> Step:
+    """Return one rung's steps against several bars as one: shown by the first bar, held by the hardest."""
+    chances = [step.chance for step in seen if step.chance is not None]
+    return replace(seen[0], chance=min(chances, default=None), holds=all(step.holds for step in seen))
 
 
 def choose(steps: Sequence[Step]) -> tuple[Step, str]:
@@ -211,6 +225,7 @@ def _smallest(steps: Sequence[Step]) -> Step:
     best = max(steps, key=lambda s: s.score)
     for step in steps:
         gaps = best.scores - step.scores
+        gaps = gaps[np.isfinite(gaps)]
         if step is best or gaps.mean() <= np.sqrt(_spread(gaps) / len(gaps)):
             return step
     return best

@@ -26,10 +26,11 @@ from offramp.ingest import Mapping
 from offramp.ladder import PROMPTED
 from offramp.models.base import Model
 from offramp.records import Records
-from offramp.roster import INCUMBENT, Roster
+from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.settings import Settings
 from offramp.store import TYPES, Store, read_table, write_table, write_text
 from offramp.types import (
+    Bar,
     Candidate,
     CostReport,
     Dataset,
@@ -258,16 +259,23 @@ class Workspace:
                 f"`ladder.bases` to some of {sorted(self.roster.bases)!r}, or compare recorded answers with "
                 "`offramp verdict --candidate NAME`"
             )
-        bar = self.settings.verdict.resolved(data.task.kind)[0]
-        reference = self._incumbent_on_validation(data, bar.metric)
+        bars = self._free_bars(data)
+        references = [self._incumbent_on_validation(data, bar.metric) for bar in bars]
         steps = []
         for rung in rungs:
             run = self.roster.evaluate(self.roster.fitted(rung, data), data, split="validation")
-            scores = self.roster.scores(run, bar.metric)
-            holdout_rows = data.counts["holdout"]
-            steps.append(
-                ladder.assess(rung, scores, reference, bar=bar, chance=how.chance, holdout_rows=holdout_rows)
-            )
+            seen = [
+                ladder.assess(
+                    rung,
+                    self.roster.scores(run, bar.metric),
+                    reference,
+                    bar=bar,
+                    chance=how.chance,
+                    holdout_rows=data.counts["holdout"],
+                )
+                for bar, reference in zip(bars, references, strict=True)
+            ]
+            steps.append(ladder.together(seen))
             if steps[-1].holds and how.climb == "until it holds":
                 break
         taken, why = ladder.choose(steps)
@@ -423,6 +431,12 @@ class Workspace:
             return task
         labels = sorted({label for label in rows.column("target").to_pylist() if label is not None})
         return views.with_labels(task, labels)
+
+    def _free_bars(self, data: Dataset) -> list[Bar]:
+        """Return the bars that the climb looks at: of all rows, and scored without paying a judge; else the first."""
+        bars = self.settings.verdict.resolved(data.task.kind)
+        free = [bar for bar in bars if bar.slice is None and not bar.metric.startswith(JUDGE)]
+        return free or list(bars[:1])
 
     def _incumbent_on_validation(self, data: Dataset, metric: str) -> Any:
         for candidate in self.roster.recorded(data):

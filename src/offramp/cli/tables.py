@@ -123,7 +123,7 @@ def evaluations(workspace: "Workspace", runs: "Sequence[EvalRun]", *, json: bool
     if rows and "accuracy" not in rows[0][2]:
         # What the verdict is about comes first; speed differs in kind between recorded answers and models.
         bars = [bar.metric for bar in workspace.settings.verdict.bars]
-        names = [name for name in rows[0][2] if name not in bars and not name.startswith(("latency", "usd"))]
+        names = [] if bars else [name for name in rows[0][2] if not name.startswith(("latency", "usd"))]
         cells = [
             (
                 c.title,
