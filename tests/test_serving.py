@@ -9,6 +9,7 @@ import pytest
 from classical import WordEmbedder
 from offramp.cli import serving as faces
 from offramp.errors import ConfigError
+from offramp.evidence.results import role_of
 from offramp.serving import export, parity
 from offramp.settings import resolve
 from offramp.workspace import Workspace, init
@@ -107,3 +108,10 @@ def test_engines_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
     assert "embedded" in capsys.readouterr().out
     with pytest.raises(ConfigError, match="install vllm"):
         faces.engines("install", "ollama")
+
+
+def test_a_prompted_decoder_is_shown_as_untuned(tuned: Workspace) -> None:
+    data = tuned.curate()
+
+    assert role_of(tuned.roster.fitted("tiny-untuned", data)) == "untuned"
+    assert role_of(tuned.roster.fitted("tiny", data)) == "tuned"

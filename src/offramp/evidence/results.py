@@ -90,7 +90,7 @@ def role_of(candidate: Candidate) -> Role:
     """Say where a candidate stands in untuned → tuned → human → incumbent."""
     if candidate.engine == "recorded":
         return "incumbent" if candidate.name == INCUMBENT else "human"
-    return "untuned" if candidate.rung == 0 or candidate.engine == "endpoint" else "tuned"
+    return "untuned" if candidate.rung in (0, ladder.PROMPTED) else "tuned"
 
 
 def _result(
