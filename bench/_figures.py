@@ -100,6 +100,10 @@ def section() -> str:
         ("curate", "Curation: planted defects, clean rows, real label noise"),
         ("curate_scale", "Curation of many rows, and peers that find near-duplicates"),
         ("variation", "Prompt wordings: seen, unseen, pruned"),
+        ("decoder", "Tuning a decoder against plain TRL on a CPU, at the same loss"),
+        ("engine", "Answering with a decoder against a plain `generate` loop"),
+        ("parity", "What is served against what was trained, with a real vLLM"),
+        ("intake", "The intake demo and real clinical dialogues, with the tiny stand-in decoder"),
     ):
         if found := result(name):
             lines += _head(title, name, found)
