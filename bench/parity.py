@@ -234,7 +234,7 @@ def with_vllm(
     adapters = {"tuned": model.adapter} | (
         {f"scaled {name}": rescaled(model, name, folder) for name in SCALINGS} if plant else {}
     )
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)
     rows, faults = [], {}
     shared = {"name": "base", "model": model.base}
     flags = ("--trust-request-chat-template",) if plant else ()
