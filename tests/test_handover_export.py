@@ -9,6 +9,7 @@ import torch
 import yaml
 from safetensors.torch import load_file, save_file
 
+from offramp.bases import weights_sha256
 from offramp.errors import ConfigError, MismatchError, ModelError, NotFoundError
 from offramp.handover import export
 from offramp.handover.card import STANDIN, ModelFacts, model_card
@@ -127,7 +128,7 @@ def test_an_adapter_travels_with_stop_tokens_template_and_the_hash_of_its_base(
     facts = json.loads((tmp_path / "out" / export.FACTS).read_text())
     assert notes == ()
     assert said["eos_token_id"] == list(renderer.stop_ids)
-    assert facts["base_sha256"] == export.weights_hash(base)
+    assert facts["base_sha256"] == weights_sha256(base)
     assert facts["base"] == "tiny"
     assert Renderer.load(tmp_path / "out").identity == renderer.identity
     assert load_model(base, tmp_path / "out") is not None

@@ -8,7 +8,6 @@ appears; rounding to a smaller type is measured apart. A folder is there whole o
 Trap: an adapter without its base is nothing, and with another base is something else; the base is named by hash.
 """
 
-import hashlib
 import json
 import math
 import shutil
@@ -18,6 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from offramp.bases import weights_sha256
 from offramp.engines.vllm import VllmSettings, adapter_config, adapter_problems, command, shown
 from offramp.errors import ConfigError, MismatchError, boundary
 from offramp.handover.subjects import load_model
@@ -64,7 +64,7 @@ def export_adapter(
             with boundary(ConfigError, f"an adapter in PEFT's format was expected in {str(adapter)!r}"):
                 shutil.copyfile(adapter / name, folder / name)
         renderer.save(folder)
-        facts = {"form": "adapter", "base": base_name, "base_sha256": weights_hash(base)}
+        facts = {"form": "adapter", "base": base_name, "base_sha256": weights_sha256(base)}
         _write_facts(folder, facts | {"prompts": renderer.identity})
     problems = adapter_problems(config)
     refused = f"vLLM does not load this adapter ({' and '.join(problems)}): serve the merged model there"
@@ -107,8 +107,8 @@ def merge(
         rounding_gap = _written(model, folder, dtype=kept, renderer=renderer, probes=probes, wanted=wanted)
         facts = {"form": "merged", "dtype": kept, "gap": gap, "rounding_gap": rounding_gap}
         made_of = {
-            "base_sha256": weights_hash(base),
-            "adapter_sha256": weights_hash(adapter) if adapter else None,
+            "base_sha256": weights_sha256(base),
+            "adapter_sha256": weights_sha256(adapter) if adapter else None,
         }
         _write_facts(folder, facts | made_of | {"prompts": renderer.identity})
     return Merge(out, gap, rounding_gap, sum(file.stat().st_size for file in out.glob("*.safetensors")))
@@ -164,22 +164,6 @@ def vllm_command(
         model=model, name=name, adapters=adapters or {}, renderer=renderer, context_tokens=context_tokens
     )
     return shown(command(settings))
-
-
-def weights_hash(folder: Path) -> str:
-    """Return the SHA-256 over all safetensors of a folder, by file name.
-
-    Raises:
-        ConfigError: there are none.
-    """
-    files = sorted(folder.glob("*.safetensors"))
-    if not files:
-        raise ConfigError(f"weights were expected in {str(folder)!r}; it has no .safetensors")
-    digest = hashlib.sha256()
-    for file in files:
-        with file.open("rb") as stream:
-            digest.update(file.name.encode() + hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest()
 
 
 @contextmanager

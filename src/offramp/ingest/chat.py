@@ -10,6 +10,8 @@ that calls some is kept as the message it was, in JSON.
 import json
 from typing import Any
 
+from offramp.models.chat import content_text, transcript
+
 _ANSWER_KEYS = ("completion", "output", "response", "answer", "choices")
 _META_KEYS = ("metadata", "meta", "tags", "extra", "labels")
 _RENAMED = {
@@ -64,29 +66,6 @@ def _said(message: dict[str, Any]) -> str:
 
 def _compact(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False, separators=(",", ":"))
-
-
-def transcript(messages: list[dict[str, Any]]) -> str:
-    """Return what was said before the answer, a line per turn, the user's marked by a dash; no system prompt."""
-    turns = [(m.get("role"), content_text(m.get("content"))) for m in messages]
-    said = [(role, text) for role, text in turns if role not in ("system", "developer") and text]
-    if len(said) == 1:
-        return said[0][1]
-    return "\n".join(f"- {text}" if role == "user" else text for role, text in said)
-
-
-def content_text(content: Any) -> str:
-    """Return the text of a message's content, which may be a list of parts."""
-    if isinstance(content, list):
-        parts = [part.get("text", "") if isinstance(part, dict) else str(part) for part in content]
-        return "\n".join(part for part in parts if isinstance(part, str) and part)
-    return (
-        ""
-        if content is None
-        else content
-        if isinstance(content, str)
-        else json.dumps(content, ensure_ascii=False)
-    )
 
 
 def _answer_of(item: dict[str, Any]) -> tuple[dict[str, Any] | None, bool]:

@@ -59,27 +59,36 @@ def tools_of(rows: pa.Table) -> list[list[dict[str, Any]] | None]:
     if TOOLS not in rows.column_names:
         return [None] * rows.num_rows
     return [
-        value if isinstance(value := _json(text), list) and value else None
+        value if isinstance(value := json_of(text), list) and value else None
         for text in rows.column(TOOLS).to_pylist()
     ]
 
 
 def answered(conversation: Sequence[Message], target: str) -> tuple[Message, ...]:
     """Return the conversation with the wanted answer as its last turn."""
-    message = _json(target) if target.lstrip().startswith("{") else None
+    message = json_of(target) if target.lstrip().startswith("{") else None
     if isinstance(message, dict) and message.get("role") == "assistant" and message.get("tool_calls"):
         return (*conversation, message)
     return (*conversation, {"role": "assistant", "content": target})
 
 
 def _turns(text: str | None) -> tuple[Message, ...]:
-    value = _json(text)
+    value = json_of(text)
     if not isinstance(value, list) or not all(isinstance(turn, Mapping) and "role" in turn for turn in value):
         return ()
-    return tuple({**turn, "content": _text(turn.get("content"))} for turn in value)
+    return tuple({**turn, "content": content_text(turn.get("content"))} for turn in value)
 
 
-def _text(content: Any) -> str:
+def transcript(messages: Sequence[Message]) -> str:
+    """Return what was said before the answer, a line per turn, the user's marked by a dash; no system prompt."""
+    turns = [(m.get("role"), content_text(m.get("content"))) for m in messages]
+    said = [(role, text) for role, text in turns if role not in ("system", "developer") and text]
+    if len(said) == 1:
+        return said[0][1]
+    return "\n".join(f"- {text}" if role == "user" else text for role, text in said)
+
+
+def content_text(content: Any) -> str:
     """Return the text of a message's content, which may be a list of parts."""
     if isinstance(content, list):
         parts = [part.get("text") if isinstance(part, Mapping) else part for part in content]
@@ -93,7 +102,8 @@ def _text(content: Any) -> str:
     )
 
 
-def _json(text: str | None) -> Any:
+def json_of(text: str | None) -> Any:
+    """Return the JSON value of a text, `None` when it is none."""
     try:
         return json.loads(text or "null")
     except (ValueError, RecursionError):

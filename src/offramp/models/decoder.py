@@ -24,7 +24,7 @@ from offramp import rows as _rows
 from offramp.bases import Base, base_of, located, weights_sha256
 from offramp.errors import DataError, MismatchError, ModelError, boundary
 from offramp.models.asking import Asker, ExamplePool
-from offramp.models.chat import conversations, tools_of
+from offramp.models.chat import conversations, json_of, tools_of
 from offramp.models.confidence import Confidence, fit_confidence
 from offramp.models.constrain import Grammar, schema_of
 from offramp.models.generation import Generator
@@ -284,8 +284,7 @@ def grammar_for(task: Task, config: DecoderConfig | None = None) -> Grammar | No
 def answer_schema_of(task: Task, train: pa.Table) -> Mapping[str, Any] | None:
     """Return the JSON schema of an extract task's answers: its own, or what the wanted answers have in common.
 
-    For `note(folder, {"answer_schema": …})` beside a tuned model. `None` for other kinds, and for answers that are no
-    JSON objects.
+    `None` for other kinds, and for answers that are no JSON objects.
     """
     if task.kind != "extract":
         return None
@@ -381,14 +380,14 @@ def _room(targets: Sequence[str], renderer: Renderer, task: Task) -> int:
 
 def _equal(texts: Sequence[str | None], rows: pa.Table) -> list[float]:
     return [
-        float(text is not None and (text == target or _json(text) == _json(target) is not None))
+        float(text is not None and (text == target or json_of(text) == json_of(target) is not None))
         for text, target in zip(texts, _rows.targets(rows), strict=True)
     ]
 
 
 def _message(text: str) -> str:
     """Return an answer that calls tools as the message that logs have; other answers as they are."""
-    calls = [_json(found) for found in _TOOL_CALL.findall(text)]
+    calls = [json_of(found) for found in _TOOL_CALL.findall(text)]
     if not calls or not all(isinstance(call, dict) and "name" in call for call in calls):
         return text
     tool_calls = [
@@ -404,13 +403,6 @@ def _message(text: str) -> str:
     content = _TOOL_CALL.sub("", text).strip() or None
     message = {"role": "assistant", "content": content, "tool_calls": tool_calls}
     return json.dumps(message, ensure_ascii=False)
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        return None
 
 
 def _write(folder: Path, facts: Mapping[str, Any]) -> None:

@@ -5,7 +5,6 @@ known, a schema that cannot be enforced; the next request is written accordingly
 Guarantee: `read` never raises; a reply that makes no sense becomes a completion with an error.
 """
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, Literal
 
+from offramp.models.chat import json_of
 from offramp.models.endpoint import Completion, Endpoint, Request
 
 REFUSALS = (400, 422, 501)
@@ -86,7 +86,7 @@ class Dialect:
 
 def _named_parameter(text: str, body: Mapping[str, Any]) -> str | None:
     """Return the parameter of ours that a refusal is about."""
-    error = _object(_json(text)).get("error")
+    error = _object(json_of(text)).get("error")
     named = _object(error).get("param")
     able = [name for name in ("max_tokens", *_OPTIONAL) if name in body]
     if named in able:
@@ -111,7 +111,7 @@ def fate(reply: Reply) -> Fate:
 
 def read(reply: Reply, *, structured: bool) -> Completion:
     """Read a reply with status 200; what cannot be read is a completion with an error."""
-    content = _json(reply.body)
+    content = json_of(reply.body)
     if not isinstance(content, dict):
         return Completion(
             None, f"the server's reply is not JSON: {excerpt(reply.body)!r}", latency_s=reply.latency_s
@@ -163,7 +163,7 @@ def _logprobs(content: Any) -> tuple[tuple[str, float], ...] | None:
 
 def said(text: str) -> str:
     """Return the message inside an error reply, the whole text when it has none."""
-    content = _object(_json(text))
+    content = _object(json_of(text))
     error = content.get("error", content.get("detail"))
     message = error.get("message") if isinstance(error, dict) else error or content.get("message")
     return message if isinstance(message, str) else text
@@ -188,13 +188,6 @@ def wait_asked(headers: Mapping[str, str]) -> float | None:
         when = parsedate_to_datetime(value)
         return max(0.0, (when.replace(tzinfo=when.tzinfo or UTC) - datetime.now(UTC)).total_seconds())
     except ValueError:
-        return None
-
-
-def _json(text: str) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
         return None
 
 

@@ -7,7 +7,7 @@ Trap: incumbent and humans are simulated; every row says so (`simulated`), and s
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -146,19 +146,30 @@ def _row(row_id: str, offer: Offer, answers: dict[str, str], *, audited: bool) -
     }
 
 
+_HOURS = (1, 1, 1, 1, 1, 2, 4, 7, 10, 11, 11, 10, 8, 10, 11, 10, 9, 7, 5, 4, 4, 3, 2, 1)
+"""How busy each hour is: office hours are busier than nights."""
+
+
+def called_at(rng: Random, hours: Sequence[int]) -> str:
+    """Draw when a call was made, in UTC; `hours` says how busy each of the 24 is."""
+    at = START + timedelta(days=rng.randrange(DAYS), hours=rng.choices(range(24), hours)[0])
+    at += timedelta(seconds=rng.randrange(3600))
+    return at.isoformat().replace("+00:00", "Z")
+
+
+def latency_s(rng: Random, median_s: float, output_tokens: int) -> float:
+    """Draw how long an answer took, in seconds: log-normal around the median, longer for longer answers."""
+    return round(median_s * math.exp(rng.gauss(0, 0.35)) + 0.012 * output_tokens, 3)
+
+
 def _fill_calls(rng: Random, rows: list[Row]) -> None:
-    """Give every call its own time and usage: office hours are busier than nights."""
-    hours = [1, 1, 1, 1, 1, 2, 4, 7, 10, 11, 11, 10, 8, 10, 11, 10, 9, 7, 5, 4, 4, 3, 2, 1]
+    """Give every call its own time and usage."""
     for row in rows:
-        at = START + timedelta(days=rng.randrange(DAYS), hours=rng.choices(range(24), hours)[0])
-        at += timedelta(seconds=rng.randrange(3600))
-        row["time"] = at.isoformat().replace("+00:00", "Z")
+        row["time"] = called_at(rng, _HOURS)
         text = sum(len(row[name]) for name in ("title", "description", "merchant_category", "brand"))
         row["input_tokens"] = PROMPT_TOKENS + math.ceil(text / 4)
         row["output_tokens"] = max(1, round(len(row["incumbent"]) / 4.4))
-        row["latency_s"] = round(
-            LATENCY_MEDIAN_S * math.exp(rng.gauss(0, 0.35)) + 0.012 * row["output_tokens"], 3
-        )
+        row["latency_s"] = latency_s(rng, LATENCY_MEDIAN_S, row["output_tokens"])
 
 
 def _manifest(

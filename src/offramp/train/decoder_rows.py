@@ -15,11 +15,11 @@ import pyarrow as pa
 from offramp import rows as _rows
 from offramp.errors import DataError
 from offramp.models.chat import answered, conversations, tools_of
-from offramp.models.constrain import Grammar, schema_of
+from offramp.models.constrain import Grammar
+from offramp.models.decoder import answer_schema_of, grammar_for
 from offramp.render.fit import shortened
 from offramp.train.decoder_data import IGNORED, Row
 from offramp.train.preflight import preflight
-from offramp.types import Task
 
 if TYPE_CHECKING:
     from offramp.train.decoder import DecoderJob
@@ -88,26 +88,18 @@ def training_rows(table: pa.Table, job: "DecoderJob", *, max_tokens: int) -> Tra
         Row(each.ids.astype(np.int64), each.loss, float(weights[row]))
         for each, row in zip(checked.sequences, checked.sequence_rows, strict=True)
     ]
-    schema = schema_of(targets) if job.task.kind == "extract" and not job.task.answer_schema else None
+    schema = answer_schema_of(job.task, table)
     return TrainingRows(
         rows=rows,
         longest=checked.longest_tokens,
         max_new_tokens=int(max(map(_last_answer, rows)) * _SPARE_RATIO) + _SPARE_TOKENS,
         answer_schema=schema,
-        grammar=_grammar(job.task, schema),
+        grammar=grammar_for(job.task.model_copy(update={"answer_schema": schema})),
         truncated=checked.truncated,
         dropped=checked.dropped,
         samples=tuple(map(str, checked.samples)),
         warnings=checked.warnings,
     )
-
-
-def _grammar(task: Task, schema: Mapping[str, Any] | None) -> Grammar | None:
-    """Return what may be answered, as `models.decoder` decides it when serving."""
-    if task.kind == "classify" and task.labels:
-        return Grammar.of_labels(task.labels)
-    schema = task.answer_schema or schema
-    return Grammar.of_schema(schema) if task.kind == "extract" and schema else None
 
 
 def validation_rows(table: pa.Table, job: "DecoderJob", *, max_tokens: int) -> ValidationRows:

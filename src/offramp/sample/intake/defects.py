@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import Any
 
+from offramp.models.chat import transcript
 from offramp.sample.intake.incumbent import confused
 from offramp.sample.intake.note import HEADINGS
 
@@ -112,16 +113,6 @@ def copied(rng: Random, row: Row) -> Row:
     """Return a copy of a row with an id of its own that shares nothing with it."""
     messages = [dict(message) for message in row["messages"]]
     return {**row, "id": new_id(rng), "messages": messages, "metadata": dict(row["metadata"])}
-
-
-def transcript(messages: list[dict[str, str]]) -> str:
-    """Return a conversation as lines, the patient's after a dash, the system prompt left out."""
-    shown = [message for message in messages if message["role"] != "system"]
-    return "\n".join(
-        ("- " if message["role"] == "user" else "") + message["content"]
-        for message in shown
-        if message["content"]
-    )
 
 
 def say(row: Row, text: str) -> None:

@@ -7,16 +7,16 @@ can tear it apart. Trap: the patients are invented and the incumbent is simulate
 """
 
 import math
-from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
 
 from offramp.errors import ConfigError, DataError
-from offramp.sample.generate import DAYS, START, SampleData
+from offramp.models.chat import transcript
+from offramp.sample.generate import SampleData, called_at, latency_s
 from offramp.sample.generate import write as write_sample
 from offramp.sample.intake import incumbent
-from offramp.sample.intake.defects import COPIES, RATES, Planted, Row, counts, new_id, plant, transcript
+from offramp.sample.intake.defects import COPIES, RATES, Planted, Row, counts, new_id, plant
 from offramp.sample.intake.note import HEADINGS, reference, write_note
 from offramp.sample.intake.patient import Case, draw
 from offramp.sample.intake.talk import Message, Talk, converse
@@ -197,17 +197,18 @@ def _row(rng: Random, messages: list[Message], facts: dict[str, Any], answer: st
     }
 
 
+_HOURS = (2, 1, 1, 1, 1, 2, 4, 8, 11, 11, 10, 9, 8, 9, 10, 10, 9, 8, 7, 7, 6, 5, 4, 3)
+"""How busy each hour is: days are busier than nights."""
+
+
 def _fill_calls(rng: Random, rows: list[Row]) -> None:
-    """Give every call its own time and usage: days are busier than nights."""
-    hours = [2, 1, 1, 1, 1, 2, 4, 8, 11, 11, 10, 9, 8, 9, 10, 10, 9, 8, 7, 7, 6, 5, 4, 3]
+    """Give every call its own time and usage."""
     for row in rows:
-        at = START + timedelta(days=rng.randrange(DAYS), hours=rng.choices(range(24), hours)[0])
-        at += timedelta(seconds=rng.randrange(3600))
-        row["time"] = at.isoformat().replace("+00:00", "Z")
+        row["time"] = called_at(rng, _HOURS)
         sent = sum(len(message["content"]) for message in row["messages"])
         written = max(1, round(len(row["completion"]) / 4.4))
         row["usage"] = {"prompt_tokens": math.ceil(sent / 4.4), "completion_tokens": written}
-        row["latency_s"] = round(LATENCY_MEDIAN_S * math.exp(rng.gauss(0, 0.35)) + 0.012 * written, 3)
+        row["latency_s"] = latency_s(rng, LATENCY_MEDIAN_S, written)
 
 
 def _manifest(rows: list[Row], planted: Planted, *, seed: int) -> dict[str, Any]:
