@@ -166,9 +166,9 @@ def _check(rows: pa.Table, settings: CurateSettings) -> None:
 
 def _clean(run: Run, progress: Progress) -> tuple[str, ...]:
     progress("cleaning inputs", 0, 1)
-    learn_from = run.raw.filter(
-        pa.array([row not in run.held for row in row_tables.ids(run.raw)], pa.bool_())
-    )
+    learn_from = run.raw
+    if run.held:
+        learn_from = learn_from.filter(pa.array([row not in run.held for row in row_tables.ids(run.raw)]))
     prompted = repeated.find(learn_from)
     run.note(prompts.findings(learn_from, found=prompted))
     undone = clean.RULE in run.settings.undo

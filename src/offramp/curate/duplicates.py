@@ -7,7 +7,7 @@ validation or holdout are never touched: it is always the other copy that goes.
 
 import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import pyarrow as pa
 
@@ -41,11 +41,9 @@ def pin_ranks(rows: pa.Table) -> list[int]:
 
 def find_exact(rows: pa.Table, *, keys: Sequence[bytes] | None = None) -> list[Line]:
     """Return a merge for each unpinned row that repeats input and label of another; `keys`: `input_keys`, if known."""
-    ids, targets = row_tables.ids(rows), rows.column("target").to_pylist()
     groups: dict[tuple[bytes, str | None], list[str]] = defaultdict(list)
-    for row, key, target, rank in zip(ids, keys or input_keys(rows), targets, pin_ranks(rows), strict=True):
-        if not rank:
-            groups[(key, target)].append(row)
+    for row, key, target in _repeated(rows, keys):
+        groups[(key, target)].append(row)
     lines = []
     for copies in groups.values():
         # The smallest id stays: it does not depend on the order of the rows.
@@ -61,11 +59,9 @@ def find_conflicts(
 
     `weights`: how many rows each row stands for.
     """
-    ids, targets = row_tables.ids(rows), rows.column("target").to_pylist()
     groups: dict[bytes, list[tuple[str, str | None]]] = defaultdict(list)
-    for row, key, target, rank in zip(ids, keys or input_keys(rows), targets, pin_ranks(rows), strict=True):
-        if not rank:
-            groups[key].append((row, target))
+    for row, key, target in _repeated(rows, keys):
+        groups[key].append((row, target))
     lines = []
     for copies in groups.values():
         votes: Counter[str | None] = Counter()
@@ -83,6 +79,18 @@ def find_conflicts(
             if not (clear and target == winner)
         ]
     return lines
+
+
+def _repeated(rows: pa.Table, keys: Sequence[bytes] | None) -> Iterator[tuple[str, bytes, str | None]]:
+    """Yield id, key and label of each unpinned row whose input occurs more than once: most rows need no group."""
+    keys, ranks = keys or input_keys(rows), pin_ranks(rows)
+    seen: set[bytes] = set()
+    again: set[bytes] = set()
+    for key in keys:
+        (again if key in seen else seen).add(key)
+    del seen
+    parts = zip(row_tables.scan(rows, "id", "target"), keys, ranks, strict=True)
+    yield from ((row, key, target) for (row, target), key, rank in parts if not rank and key in again)
 
 
 def find_leaks(rows: pa.Table, *, keys: Sequence[bytes] | None = None) -> list[Line]:

@@ -96,7 +96,7 @@ def apply(rows: pa.Table, ledger: pa.Table, made: pa.Table | None = None) -> pa.
     takes_out = pc.is_in(ledger.column("action"), value_set=pa.array(list(TAKES_OUT)))
     out = ledger.column("row").filter(takes_out)
     edited = _edit(rows, ledger.filter(pc.equal(ledger.column("action"), "edit")))
-    return edited.filter(pc.invert(pc.is_in(edited.column("id"), value_set=out)))
+    return edited.filter(pc.invert(pc.is_in(edited.column("id"), value_set=out))) if len(out) else edited
 
 
 def joined(rows: pa.Table, made: pa.Table, ledger: pa.Table) -> pa.Table:

@@ -64,6 +64,8 @@ class Run:
             if line.action in TAKES_OUT:
                 self._out.add(line.row)
         self.view = apply(self.view, ledger.table(accepted))
+        # Arrow keeps what the view before took; for a million rows that is more than the view.
+        pa.default_memory_pool().release_unused()
         self.lines += accepted
         if answered:
             # What people say about a line takes its place at once, so that a row they mend is split like any other.
