@@ -52,3 +52,14 @@ def test_a_scan_yields_every_row_in_order() -> None:
         zip(table.column("id").to_pylist(), table.column("field.title").to_pylist(), strict=True)
     )
     assert list(scan(table.slice(0, 0), "id")) == []
+
+
+def test_texts_of_a_column_are_read_in_any_order_and_missing_ones_are_empty():
+    table = pa.table({"id": ["a", "b", "c"], "target": ["x", None, "z"]})
+    found = Texts(table, "target")
+
+    assert list(found) == ["x", "", "z"]
+    assert found[::2] == ["x", "z"]
+    assert list(found.part([2, 1, 0])) == ["z", "", "x"]
+    assert found.part([0, 1, 2]) is found
+    assert list(_rows.picked(found, [2, 0])) == list(_rows.picked(["x", "", "z"], [2, 0])) == ["z", "x"]

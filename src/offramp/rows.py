@@ -61,11 +61,12 @@ _SCANNED_ROWS = 8192
 
 
 class Texts(Sequence[str]):
-    """`texts(table)`, read from the table whenever they are asked for: a million of them are a gigabyte of strings."""
+    """`texts(table)` or one column, read whenever they are asked for: a million are a gigabyte of strings."""
 
-    def __init__(self, table: pa.Table) -> None:
-        """Read from `table`, which stays as it is."""
-        self._table = table.select([FIELD + name for name in fields(table)])
+    def __init__(self, table: pa.Table, column: str | None = None) -> None:
+        """Read from `table`, which stays as it is; of a column, missing values are ""."""
+        self._column = column
+        self._table = table.select([column] if column else [FIELD + name for name in fields(table)])
         self._held: list[str] = []
         self._start = 0
 
@@ -83,12 +84,14 @@ class Texts(Sequence[str]):
         """Return one text, or those of a slice; one after the other is fastest."""
         if isinstance(where, slice):
             start, stop, step = where.indices(len(self))
-            return texts(self._table.slice(start, max(stop - start, 0)))[::step]
+            if step != 1:
+                return self.at(np.arange(start, stop, step))
+            return self._read(self._table.slice(start, max(stop - start, 0)))
         at = range(len(self))[where]
         if at == self._start + len(self._held):
             self._start, self._held = at, self[at : at + _SCANNED_ROWS]
         inside = self._start <= at < self._start + len(self._held)
-        return self._held[at - self._start] if inside else texts(self._table.slice(at, 1))[0]
+        return self._held[at - self._start] if inside else self._read(self._table.slice(at, 1))[0]
 
     def __iter__(self) -> Iterator[str]:
         """Yield every text, read in parts."""
@@ -97,7 +100,20 @@ class Texts(Sequence[str]):
 
     def at(self, positions: np.ndarray) -> list[str]:
         """Return the texts at these positions, int64 (n,)."""
-        return texts(self._table.take(pa.array(positions)))
+        return self._read(self._table.take(pa.array(positions)))
+
+    def part(self, positions: Sequence[int]) -> "Texts":
+        """Return the texts at these positions, still read when they are asked for."""
+        whole = len(positions) == len(self) and all(at == i for i, at in enumerate(positions))
+        return self if whole else Texts(self._table.take(pa.array(positions, pa.int64())), self._column)
+
+    def _read(self, part: pa.Table) -> list[str]:
+        return texts(part) if self._column is None else [value or "" for value in part.column(0).to_pylist()]
+
+
+def picked(source: Sequence[str], positions: Sequence[int]) -> Sequence[str]:
+    """Return the texts at these positions."""
+    return source.part(positions) if isinstance(source, Texts) else [source[at] for at in positions]
 
 
 def scan(table: pa.Table, *columns: str) -> Iterator[tuple[Any, ...]]:

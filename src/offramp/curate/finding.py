@@ -104,11 +104,9 @@ def lines(findings: Iterable[Finding]) -> list[Line]:
     return found
 
 
-def values(rows: pa.Table, column: str) -> list[str]:
-    """Return a column's texts; missing ones are ""."""
-    if column not in rows.column_names:
-        return [""] * rows.num_rows
-    return [value or "" for value in rows.column(column).to_pylist()]
+def values(rows: pa.Table, column: str) -> Sequence[str]:
+    """Return a column's texts, read when they are asked for; missing ones are ""."""
+    return row_tables.Texts(rows, column) if column in rows.column_names else [""] * rows.num_rows
 
 
 def text_columns(rows: pa.Table) -> list[str]:
@@ -119,5 +117,6 @@ def text_columns(rows: pa.Table) -> list[str]:
 
 def free_text(texts: Sequence[str]) -> bool:
     """Tell running text from labels: at least half of the values are distinct."""
-    present = [text for text in texts if text]
+    # Hashes instead of texts: a million of those are a gigabyte.
+    present = [hash(text) for text in texts if text]
     return len(set(present)) >= _FREE_TEXT_RATIO * len(present) > 0

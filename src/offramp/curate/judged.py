@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from offramp import rows as row_tables
 from offramp.curate import drift, label_review, outliers, quality, repair
@@ -34,6 +35,7 @@ def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progres
     progress("judging rows", 1, 4)
     outside = _outside(run, held)
     found = quality.findings(outside, from_incumbent=task.target_is_incumbent, seed=run.seed)
+    del outside
     run.note(_careful(found, task))
     progress("judging rows", 2, 4)
     outside = _outside(run, held)
@@ -47,12 +49,12 @@ def judge_labels(
     """Note doubtful labels of the rows in `families` (row id to family), and mend them where settings ask for it."""
     if not run.labelled:
         return
-    view = run.view.filter(pa.array([row in families for row in row_tables.ids(run.view)], pa.bool_()))
-    labels = len({*row_tables.targets(view)}) or 1
-    part = _every(view.num_rows, min(JUDGED_ROWS, MAX_CELLS // labels))
-    if len(part) < view.num_rows:
-        run.notes.append(f"labels were judged on {len(part):,} of {view.num_rows:,} rows, evenly drawn")
-    view = view.take(pa.array(part))
+    inside = [at for at, row in enumerate(row_tables.ids(run.view)) if row in families]
+    labels = pc.count_distinct(run.view.column("target").take(pa.array(inside, pa.int64()))).as_py() or 1
+    part = [inside[at] for at in _every(len(inside), min(JUDGED_ROWS, MAX_CELLS // labels))]
+    if len(part) < len(inside):
+        run.notes.append(f"labels were judged on {len(part):,} of {len(inside):,} rows, evenly drawn")
+    view = run.view.take(pa.array(part, pa.int64()))
     ids = row_tables.ids(view)
     where = {row: position for position, row in enumerate(around.ids)}
     vectors = np.asarray(around.vectors[[where[row] for row in ids]], np.float32)

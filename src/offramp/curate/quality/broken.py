@@ -55,7 +55,7 @@ def is_blank(text: str) -> bool:
 def _empty_rows(rows: pa.Table, fields: Sequence[str]) -> list[Finding]:
     if not fields:
         return []
-    joined = row_tables.texts(rows)
+    joined = row_tables.Texts(rows)
     return _judge_empty(rows, joined, ",".join(fields))
 
 

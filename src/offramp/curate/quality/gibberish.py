@@ -9,6 +9,7 @@ than 8 characters and rows whose letters are another script are not judged by su
 import math
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -63,7 +64,7 @@ def entropy_bits(text: str) -> float:
     return -sum(k / n * math.log2(k / n) for k in Counter(text).values()) if n else 0.0
 
 
-def _shapes(texts: list[str]) -> list[tuple[int, float, dict[str, object]]]:
+def _shapes(texts: Sequence[str]) -> list[tuple[int, float, dict[str, object]]]:
     """Find what is noise by its form; a form that many texts of the column have is the data's own."""
     found: dict[str, list[tuple[int, float, dict[str, object]]]] = {"repeated": [], "blob": []}
     for i, text in enumerate(texts):
@@ -89,11 +90,11 @@ def _is_blob(run: str) -> bool:
     return cases >= 2 and entropy_bits(run) >= _BLOB_BITS
 
 
-def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, dict[str, object]]]:
+def _surprises(texts: Sequence[str], strange: np.ndarray) -> list[tuple[int, float, dict[str, object]]]:
     present = [i for i, text in enumerate(texts) if len(text.strip()) >= _LEAST_CHARS]
     if len(present) < _LEAST_ROWS:
         return []
-    judged = [texts[i] for i in present]
+    judged = row_tables.picked(texts, present)
     scripts = Counter(language.script(text.lower()) for text in judged)
     own = scripts.most_common(1)[0][0]
     spreads = strange[present]
@@ -103,14 +104,17 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
         for position, score, _ in language.judge(judged, spreads, only=odd)
         if score >= language.THRESHOLD
     }
-    known, copies = _known_words(judged), Counter(judged)
+    known = _known_words(judged)
     letters = {"".join(sorted(word)) for word in known if len(word) >= _LEAST_LETTERS}
     found: list[tuple[int, float, dict[str, object]]] = []
-    for at in np.flatnonzero(spreads >= _SPREADS_SCRAMBLED).tolist():
+    doubtful = {at: judged[at] for at in np.flatnonzero(spreads >= _SPREADS_SCRAMBLED).tolist()}
+    among = set(doubtful.values())
+    copies = Counter(text for text in judged if text in among)
+    for at, text in doubtful.items():
         # Noise does not come three times in the same letters; a shop's own category does.
-        if copies[judged[at]] > 2 or language.script(judged[at].lower()) != own:
+        if copies[text] > 2 or language.script(text.lower()) != own:
             continue
-        scrambled = _scrambled(judged[at], known, letters)
+        scrambled = _scrambled(text, known, letters)
         if scrambled >= _SCRAMBLED_RATIO:
             score = 0.9 if len(judged) >= _SURE_ROWS else 0.5
             found.append((present[at], score, {"kind": "broken words", "share": round(scrambled, 3)}))
@@ -118,7 +122,7 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
         # Scrambled words make words of other languages by chance ("is", "si"), so this comes second.
         if at in foreign or spreads[at] < _SPREADS / 2:
             continue
-        unknown = _unknown(judged[at], known)
+        unknown = _unknown(text, known)
         # The logistic curve passes the threshold at the limit; a text of known words is not noise, however rare.
         limit = _SPREADS if unknown < 1 else _SPREADS_UNKNOWN
         score = 1 / (1 + math.exp(-(spreads[at] - limit) - math.log(THRESHOLD / (1 - THRESHOLD))))
@@ -132,8 +136,14 @@ def _surprises(texts: list[str], strange: np.ndarray) -> list[tuple[int, float, 
     return found
 
 
-def _known_words(texts: list[str]) -> frozenset[str]:
-    rows = Counter(word for text in set(texts) for word in set(_WORD.findall(text.lower())))
+def _known_words(texts: Sequence[str]) -> frozenset[str]:
+    rows: Counter[str] = Counter()
+    seen: set[int] = set()
+    for text in texts:
+        # Copies count once; the texts themselves would be a gigabyte where there are a million.
+        if (mark := hash(text)) not in seen:
+            seen.add(mark)
+            rows.update(set(_WORD.findall(text.lower())))
     return frozenset(word for word, n in rows.items() if n >= 2)
 
 

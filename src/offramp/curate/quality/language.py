@@ -69,7 +69,7 @@ def _language(words: Counter[str]) -> str:
 class _Own:
     """What the data itself is written in, learned from at most 5,000 texts."""
 
-    def __init__(self, texts: list[str]) -> None:
+    def __init__(self, texts: Sequence[str]) -> None:
         sample = [_read(text) for text in texts[:: max(1, -(-len(texts) // _LEARNED_ROWS))]]
         words = [_words(text) for text in sample]
         self.scripts = _usual([script(text) for text in sample])
@@ -152,14 +152,16 @@ Judged = tuple[int, float, dict[str, object]]
 """Position, score and evidence."""
 
 
-def judge(texts: list[str], strange: np.ndarray, *, only: Sequence[int] | None = None) -> list[Judged]:
+def judge(texts: Sequence[str], strange: np.ndarray, *, only: Sequence[int] | None = None) -> list[Judged]:
     """Return each text of one column that is probably foreign; `strange` is `strangeness(texts)`."""
     own = _Own(texts)
     if not own.scripts:
         return []
     found: list[Judged] = []
-    for i in range(len(texts)) if only is None else only:
-        text = _read(texts[i])
+    for i, whole in (
+        enumerate(texts) if only is None else zip(only, row_tables.picked(texts, only), strict=True)
+    ):
+        text = _read(whole)
         written = script(text)
         if written and written not in own.scripts:
             found.append((i, 1.0, {"script": written}))
@@ -182,6 +184,6 @@ def judge(texts: list[str], strange: np.ndarray, *, only: Sequence[int] | None =
     return found
 
 
-def strangeness(texts: list[str]) -> np.ndarray:
+def strangeness(texts: Sequence[str]) -> np.ndarray:
     """Return how many robust spreads each text's characters are more surprising than usual, float64 (n,)."""
     return deviations(bits_per_character(texts), np.array([len(text) for text in texts]))

@@ -6,12 +6,16 @@ usual depends on the length, so deviations are in robust spreads of texts of abo
 Trap: beyond two million characters the model is counted on so many, of texts evenly drawn; others are looked up.
 """
 
+import hashlib
 import re
 from collections.abc import Sequence
 
 import numpy as np
 
+from offramp import rows as row_tables
+
 _READ_CHARACTERS = 300
+_ORDERED_CHARACTERS = 40
 _DIGIT = re.compile(r"\d")
 _LEARNED_CHARACTERS = 2_000_000
 _ALPHABET = 1024
@@ -22,17 +26,44 @@ _SLOT_BITS = 22
 
 def bits_per_character(texts: Sequence[str]) -> np.ndarray:
     """Return each text's bits per character under the model of the others, float64 (n,); 0 for an empty text."""
-    forms = [_form(text) for text in texts]
-    distinct = sorted(set(forms) - {""})
-    # Neighbours in the alphabet are alike, so the sample takes every k-th text.
-    step = max(1, -(-sum(map(len, distinct)) // _LEARNED_CHARACTERS))
-    sample = distinct[::step]
-    found: dict[str, float] = {"": 0.0} | dict(zip(sample, _score(sample).tolist(), strict=True))
-    model = _Model(sample) if step > 1 else None
-    for first in range(1, step):
-        block = distinct[first::step]
-        found |= zip(block, model.score(block).tolist() if model else (), strict=True)
-    return np.array([found[form] for form in forms], np.float64)
+    which, first, characters = _distinct(texts)
+    bits = np.zeros(len(first) + 1)  # the last is that of an empty text
+    step = max(1, -(-characters // _LEARNED_CHARACTERS))
+    model = None
+    for block in range(min(step, len(first))):
+        forms = [_form(text) for text in row_tables.picked(texts, first[block::step].tolist())]
+        bits[:-1][block::step] = _score(forms) if model is None else model.score(forms)
+        model = model or (_Model(forms) if step > 1 else None)
+    return bits[which]
+
+
+def _distinct(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
+    """Return which distinct form each text has (-1: none), where each stands first, and how many characters they have.
+
+    Neighbours in the alphabet are alike, so distinct forms are in that order, for a sample that takes every k-th. They
+    are told apart by digests and ordered by how they begin: a million forms are half a gigabyte.
+    """
+    seen: dict[bytes, int] = {}
+    begins: list[str] = []
+    first: list[int] = []
+    which = np.empty(len(texts), np.int64)
+    characters = 0
+    for at, text in enumerate(texts):
+        form = _form(text)
+        if not form:
+            which[at] = -1
+            continue
+        digest = hashlib.blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        found = seen.setdefault(digest, len(first))
+        if found == len(first):
+            first.append(at)
+            begins.append(form[:_ORDERED_CHARACTERS])
+            characters += len(form)
+        which[at] = found
+    order = np.array(sorted(range(len(first)), key=begins.__getitem__), np.int64)
+    place = np.full(len(first) + 1, -1)
+    place[order] = np.arange(len(first))
+    return place[which], np.array(first, np.int64)[order], characters
 
 
 class _Model:

@@ -11,6 +11,7 @@ import bisect
 import json
 import re
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pyarrow as pa
@@ -138,7 +139,7 @@ def is_json(text: str) -> bool:
     return True
 
 
-def _json(answers: list[str]) -> list[tuple[int, Sign]]:
+def _json(answers: Sequence[str]) -> list[tuple[int, Sign]]:
     present = sum(bool(text.strip()) for text in answers)
     sound = [is_json(text) for text in answers]
     if not present or sum(sound) < _JSON_RATIO * present:
@@ -166,7 +167,7 @@ def _ends_inside(text: str) -> bool:
     return False
 
 
-def _open(answers: list[str]) -> list[tuple[int, Sign]]:
+def _open(answers: Sequence[str]) -> list[tuple[int, Sign]]:
     """Find brackets, quotes and fences left open, where hardly any other answer leaves that mark open."""
     marks = [open_marks(text) for text in answers]
     counts = Counter(marks)
@@ -180,7 +181,7 @@ def _open(answers: list[str]) -> list[tuple[int, Sign]]:
     ]
 
 
-def _labels(answers: list[str]) -> list[tuple[int, Sign]]:
+def _labels(answers: Sequence[str]) -> list[tuple[int, Sign]]:
     """Find rare labels that a common label begins with."""
     if free_text(answers):
         return []
@@ -212,7 +213,7 @@ def _completion(label: str, common: list[str]) -> str:
     return "" if common[at][len(label) :] in ("s", "es") else common[at]
 
 
-def _endings(answers: list[str], seed: int) -> list[tuple[int, Sign]]:
+def _endings(answers: Sequence[str], seed: int) -> list[tuple[int, Sign]]:
     sizes = [len(text.split()) for text in answers if text.strip()]
     if len(sizes) < _LEAST_ROWS or float(np.median(sizes)) < _LEAST_WORDS or not free_text(answers):
         return []
