@@ -24,6 +24,7 @@ from offramp.ingest import Mapping
 from offramp.ladder import LadderSettings
 from offramp.models.endpoint import Endpoint
 from offramp.models.prompted import NamedPrompt
+from offramp.route.settings import GatewaySettings
 from offramp.store import write_text
 from offramp.types import Bar, Frozen, Kind
 
@@ -111,6 +112,8 @@ class Settings(Frozen):
     """Traffic and prices."""
     candidates: tuple[NamedPrompt, ...] = ()
     """Models behind endpoints to try as they are, zero-shot or with examples; each is sent the rows it answers."""
+    gateway: GatewaySettings = GatewaySettings()
+    """Who is asked, routed and recorded in production."""
     judge: Endpoint | None = None
     """Who judges answers by rubrics (`offramp judge`); nobody is asked when not given."""
 

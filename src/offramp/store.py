@@ -28,6 +28,7 @@ from offramp.types import (
     Candidate,
     CostReport,
     Dataset,
+    Deployment,
     EvalRun,
     ParityTest,
     RatingSet,
@@ -48,6 +49,7 @@ TYPES: dict[str, type[Record]] = {
     "verdict": Verdict,
     "costreport": CostReport,
     "paritytest": ParityTest,
+    "deployment": Deployment,
     "scorerun": ScoreRun,
     "ratingset": RatingSet,
 }

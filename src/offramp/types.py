@@ -331,6 +331,47 @@ class ParityTest(Record):
     """`offramp.handover.parity.Parity` as JSON: shares, differences token by token, thresholds, problems."""
 
 
+Mode = Literal["record", "shadow", "canary", "cascade", "full"]
+"""Incumbent only; candidate too, unseen; candidate for a share; candidate where it is sure; candidate for all."""
+
+
+class Deployment(Record):
+    """Who answers now: one version of how the requests of one alias are routed."""
+
+    kind: str = "deployment"
+    """Always `deployment`."""
+    alias: str
+    """The `model` that the app asks for."""
+    version: int
+    """Counts up with every change of the alias, rollbacks included."""
+    mode: Mode
+    """What the candidate may do."""
+    candidate: str | None = None
+    """Id of the candidate; `None` in record mode."""
+    name: str | None = None
+    """The candidate's short name, which is its model name where it is served."""
+    url: str | None = None
+    """Where the candidate is served; `None`: the gateway starts it."""
+    share: float = Field(default=1.0, ge=0, le=1)
+    """Part of the requests that the mode applies to; all others are the incumbent's."""
+    sticky: Literal["conversation", "user", "request"] = "conversation"
+    """What is drawn for the share; all requests of one conversation or user get the same answerer."""
+    threshold: float | None = Field(default=None, ge=0, le=1)
+    """Cascade: the candidate's answer stands from this confidence on."""
+    least_familiar: float | None = Field(default=None, ge=0, le=1)
+    """Share of known inputs that must lie farther from the training rows than this one, or the incumbent answers."""
+    promise: Mapping[str, Any] = Field(default_factory=dict)
+    """What the threshold guarantees: error, confidence level, coverage, and on which rows it was chosen."""
+    hedge_s: float | None = Field(default=None, gt=0)
+    """Ask the incumbent too when the candidate has not answered by then."""
+    private: bool = False
+    """Nothing may go to an endpoint outside this machine: what the candidate cannot answer fails."""
+    restores: int | None = None
+    """Version whose routing a rollback brought back; 0: the incumbent alone, as before the first."""
+    why: str = ""
+    """A note for people."""
+
+
 class CostReport(Record):
     """What each way to run the task would cost per month."""
 

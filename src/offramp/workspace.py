@@ -14,7 +14,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, curation, ladder, release, sources, views
+from offramp import claims, curation, deploying, ladder, release, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
 from offramp.cost import Incumbent, Tuned, cost_table, usage_of
@@ -34,6 +34,7 @@ from offramp.types import (
     Candidate,
     CostReport,
     Dataset,
+    Deployment,
     EvalRun,
     Progress,
     Record,
@@ -391,6 +392,33 @@ class Workspace:
         cost = self.settings.cost
         own = cost.incumbent_usd_per_1k_requests is not None
         return cost.requests_per_month is not None and (own or cost.incumbent_model is not None)
+
+    # ---- production --------------------------------------------------------------------------------------------
+
+    def deploy(self, candidate: Candidate | None = None, **wish: Any) -> Deployment:
+        """Let a candidate answer: unseen by default; `share=0.1`, `mode="cascade", max_error=0.05` … as in `Wish`.
+
+        Raises:
+            ConfigError: it was not proven, or the wish contradicts itself.
+            DataError: no threshold keeps what was asked for.
+        """
+        data = self.curate()
+        mode = {"mode": "canary"} if "share" in wish and "mode" not in wish else {}
+        asked = deploying.wished({**mode, **wish})
+        return deploying.deploy(self.roster, candidate or self.tune(data), data, asked)
+
+    def rollback(self, *, to: int | None = None, why: str = "") -> Deployment:
+        """Bring back who answered before; `to` names a version, 0 the incumbent alone."""
+        return deploying.rollback(self.store, self.alias, to=to, why=why)
+
+    def deployments(self) -> list[Deployment]:
+        """Return every version of who answers, oldest first."""
+        return deploying.history(self.store)
+
+    @property
+    def alias(self) -> str:
+        """The `model` that apps ask for when they mean this task."""
+        return self.settings.gateway.alias or self.settings.name
 
     # ---- looking -----------------------------------------------------------------------------------------------
 

@@ -8,7 +8,8 @@ import os
 import sys
 import warnings
 
-from offramp.cli import serving as _serving  # noqa: F401  adds its commands
+from offramp.cli import gateway as _gateway  # noqa: F401  adds its commands
+from offramp.cli import serving as _serving  # noqa: F401
 from offramp.cli.app import app
 
 __all__ = ["app", "main"]

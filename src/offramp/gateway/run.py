@@ -1,0 +1,198 @@
+"""Start the gateway: open what it needs, listen, and on a stop signal finish what is under way before leaving.
+
+Several processes may listen on one port (the kernel deals connections out); they share the workspace's files.
+Guarantee: after SIGTERM no new request is taken, those under way get `drain_s`, and what was captured is written.
+Trap: everything that can be wrong with settings is said before the port is opened.
+"""
+
+import asyncio
+import contextlib
+import logging
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+from aiohttp.web_request import BaseRequest
+
+from offramp.capture import Recorder, Redact, pricer
+from offramp.errors import ConfigError
+from offramp.gateway.app import Gateway, Parts
+from offramp.gateway.live import Live
+from offramp.gateway.upstream import CANDIDATE, Upstream
+from offramp.models.endpoint import Endpoint
+from offramp.production import store_of
+from offramp.route.settings import GatewaySettings, UpstreamSettings
+from offramp.web.keys import Keys
+from offramp.web.limits import DAY_S, Limits, day_of
+
+KEYS = "keys.json"
+"""File of the clients' keys in the workspace."""
+_LEARNS_EVERY_S = 5.0
+_log = logging.getLogger(__name__)
+
+
+def run(
+    folder: Path,
+    settings: GatewaySettings,
+    *,
+    redact: Redact | None = None,
+    ready: Callable[[str], None] = lambda address: None,
+) -> None:
+    """Answer until SIGTERM or SIGINT; `ready` is told the address when the port is open.
+
+    Raises:
+        ConfigError: the settings name no upstream, or a key's variable is not set.
+        StoreError: the workspace's files cannot be opened.
+    """
+    try:
+        import uvloop
+
+        loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
+    except ImportError:
+        loop = None
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(_serve(parts_of(folder, settings, redact=redact), ready))
+
+
+def parts_of(folder: Path, settings: GatewaySettings, *, redact: Redact | None = None) -> Parts:
+    """Open what a gateway is made of.
+
+    Raises:
+        ConfigError: the settings name no upstream, or a key's variable is not set.
+        StoreError: the workspace's files cannot be opened.
+    """
+    if not settings.upstreams and settings.privacy == "off":
+        raise ConfigError(
+            "an upstream was expected, the API that answers until something is deployed; none is named; add "
+            '[[gateway.upstreams]] with name = "incumbent" and base_url to offramp.toml'
+        )
+    upstreams = {one.name: _upstream(one, settings) for one in settings.upstreams}
+    providers = [one.provider for one in settings.upstreams]
+    calls = store_of(folder, settings.store)
+    provider = providers[0] if providers else None
+    recorder = Recorder(
+        calls, settings.capture, price=pricer(provider=provider, own=(CANDIDATE,)), redact=redact
+    )
+    keys = Keys.load(folder / KEYS)
+    if not settings.capture.enabled and any(client.usd_per_day is not None for client in keys.clients):
+        raise ConfigError("a client has a limit in dollars; that needs gateway.capture.enabled, which is off")
+    return Parts(
+        settings,
+        upstreams,
+        Live(folder, settings),
+        recorder,
+        calls,
+        keys,
+        Limits(),
+        pricer(provider=provider, own=(CANDIDATE,)),
+    )
+
+
+def _upstream(one: UpstreamSettings, settings: GatewaySettings) -> Upstream:
+    address = Endpoint(base_url=one.base_url, model=one.model or "as asked", api_key_env=one.api_key_env)
+    local_only = settings.privacy == "local"
+    return Upstream(one.name, address, one.patience, model=one.model, outside_allowed=not local_only)
+
+
+class Listening:
+    """A gateway on a port; an async context, so that tests and benches open and close it like any file."""
+
+    def __init__(self, parts: Parts) -> None:
+        """Listen as the parts' settings say."""
+        self.gateway = Gateway(parts)
+        self.port = parts.settings.port
+        self._parts = parts
+        self._server: asyncio.Server | None = None
+        self._learner: asyncio.Task[None] | None = None
+        self._web: web.Server | None = None
+
+    @property
+    def address(self) -> str:
+        """Where clients point their `base_url`."""
+        return f"http://{self._parts.settings.host}:{self.port}/v1"
+
+    async def __aenter__(self) -> "Listening":
+        parts, settings = self._parts, self._parts.settings
+        for upstream in parts.upstreams.values():
+            await upstream.start()
+        parts.recorder.start()
+        await parts.live.start()
+        loop = asyncio.get_running_loop()
+        largest = settings.largest_request_bytes
+
+        def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
+            return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=largest)
+
+        # Waiting for a client that trickles its request is bounded by the keep-alive and lingering times.
+        self._web = web.Server(
+            self.gateway.handle, request_factory=request, access_log=None, handler_cancellation=True
+        )
+        listener = _listener(settings.host, settings.port)
+        self._server = await loop.create_server(self._web, sock=listener, backlog=1024)
+        self.port = listener.getsockname()[1]
+        self._learner = asyncio.create_task(self._learn_spending())
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        self.gateway.draining = True
+        if self._server is not None:
+            self._server.close()
+        until = time.monotonic() + self._parts.settings.drain_s
+        while self.gateway.under_way and time.monotonic() < until:
+            await asyncio.sleep(0.02)
+        if self._web is not None:
+            await self._web.shutdown(1.0)
+        if self._learner is not None:
+            self._learner.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._learner
+        await self.gateway.stop()
+        await self._parts.live.stop()
+        for upstream in self._parts.upstreams.values():
+            await upstream.stop()
+        await asyncio.to_thread(self._parts.recorder.stop)
+
+    async def _learn_spending(self) -> None:
+        """Tell the limits what clients spent today, in all processes."""
+        parts = self._parts
+        while True:
+            if any(client.usd_per_day is not None for client in parts.keys.clients):
+                day = day_of(time.time())
+                try:
+                    spent = await asyncio.to_thread(parts.calls.spending, since=day * DAY_S)
+                    for client, usd in spent.items():
+                        if client is not None:
+                            parts.limits.learn(client, usd, day=day)
+                except Exception:
+                    _log.exception("what clients spent today cannot be read; the last figures stay")
+            await asyncio.sleep(_LEARNS_EVERY_S)
+
+
+async def _serve(parts: Parts, ready: Callable[[str], None]) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stopped.set)
+    async with Listening(parts) as listening:
+        ready(listening.address)
+        await stopped.wait()
+
+
+def _listener(host: str, port: int) -> socket.socket:
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(found[0], socket.SOCK_STREAM)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if port:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        listener.bind(found[4])
+    except OSError as failure:
+        raise ConfigError(
+            f"the gateway was to listen on {host}:{port}; {failure.strerror or failure}; choose another --port"
+        ) from failure
+    listener.setblocking(False)
+    return listener

@@ -1,0 +1,415 @@
+"""One request: who was asked, what came of it, and the answer that stands.
+
+A plan names who is asked in turn. `whole` goes on to the next when an answer is missing, empty, broken, late or not
+sure enough; `stream` does the same until the first token has been passed on. From then on nobody else may go on with
+the sentence, so a stream that breaks ends with an error event that official clients raise as an error.
+
+Guarantee: no token is sent twice, no half event is passed on, and every wait has an end. Trap: what the incumbent
+says against the request itself (400, 401, 404 …) is the client's answer; asking somebody else would hide a mistake.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+
+import aiohttp
+from multidict import CIMultiDict
+
+from offramp.gateway import translate, wire
+from offramp.gateway.upstream import Failed, Reply, Upstream
+from offramp.gateway.wire import Asked, Assembly, Said
+from offramp.route import Plan, Target, doubt
+from offramp.types import Deployment
+from offramp.web.errors import Refusal, body_of
+from offramp.web.sse import Event, Events
+
+PASSED_ON = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 422})
+"""What the incumbent says about the request and not about itself."""
+_CHAT_PATH = "/chat/completions"
+
+Send = Callable[[bytes], Awaitable[None]]
+"""Writes a piece of the answer to the client; the first call sends the head as well."""
+
+
+@dataclass(slots=True)
+class Outcome:
+    """What the client was told, and by whom."""
+
+    status: int
+    """HTTP status."""
+    body: bytes
+    """The whole answer; of a stream, the assembled message."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The upstream's headers, where its answer is passed on as it is."""
+    said: Said | None = None
+    """What was understood of the answer."""
+    answered_by: str | None = None
+    """Name of the upstream, `None` where nobody answered."""
+    model: str | None = None
+    """Model that was asked there."""
+    route: str = "record"
+    """What the call is filed under."""
+    error: str | None = None
+    """Why there is no answer, or why it broke off."""
+    first_token_s: float | None = None
+    """Seconds until the first piece of content."""
+    sent: bool = False
+    """Whether the client already has it."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """One request on its way."""
+
+    asked: Asked
+    """What was asked."""
+    path: str
+    """Path below the upstream's address, e.g. `/chat/completions`."""
+    headers: Callable[[Upstream], CIMultiDict[str]]
+    """Makes the headers for an upstream."""
+    plan: Plan
+    """Who is asked."""
+    upstreams: Mapping[Target, Upstream | None]
+    """Who that is."""
+    deployment: Deployment | None
+    """Under which deployment."""
+    began: float
+    """`time.perf_counter()` when it arrived."""
+    reasons: list[str] = field(default_factory=list)
+    """Why somebody's answer does not stand, in order."""
+    attempts: int = 0
+    """Requests sent."""
+
+    async def whole(self) -> Outcome:
+        """Ask until an answer stands; never raises but for cancellation."""
+        if self.plan.hedge_s is not None and len(self.plan.targets) > 1:
+            return await self._hedged(self.plan.hedge_s)
+        spare: Outcome | None = None
+        refused: Outcome | None = None
+        for target in self.plan.targets:
+            found = await self._asked_whole(target)
+            if isinstance(found, Outcome):
+                reason = self._doubt(target, found)
+                if reason is None:
+                    return found
+                self.reasons.append(reason)
+                spare = found
+            elif found is not None and found.reply is not None:
+                refused = self._passed_on(target, found)
+        return self._left(spare, refused)
+
+    async def stream(self, send: Send) -> Outcome:
+        """The same for a stream: pieces go to `send` as they come, from whoever first has something to say."""
+        spare: Outcome | None = None
+        refused: Outcome | None = None
+        for target in self.plan.targets:
+            if target == "candidate" and (
+                self.plan.judged or self.asked.flavor != "chat" or self._familiarity
+            ):
+                found = await self._asked_whole(target)
+                if isinstance(found, Outcome):
+                    reason = self._doubt(target, found)
+                    if reason is None and (pieces := self._pieces(found)) is not None:
+                        return await self._as_stream(found, pieces, send)
+                    self.reasons += [reason] if reason else []
+                    spare = found
+                continue
+            streamed = await self._asked_stream(target, send)
+            if isinstance(streamed, Outcome):
+                return streamed
+            if streamed is not None and streamed.reply is not None:
+                refused = self._passed_on(target, streamed)
+        left = self._left(spare, refused)
+        pieces = self._pieces(left) if left is spare else None
+        return left if pieces is None else await self._as_stream(left, pieces, send)
+
+    # ---- one target --------------------------------------------------------------------------------------------
+
+    async def _asked_whole(self, target: Target) -> Outcome | Failed | None:
+        """Ask one target; an `Outcome` is an answer, anything else is none."""
+        upstream = self._ready(target)
+        if upstream is None:
+            return None
+        try:
+            path, body = self._written(target, upstream, stream=False)
+            reply = await upstream.whole(path, body, self.headers(upstream))
+            return self._understood(target, upstream, reply)
+        except Failed as failure:
+            return self._failed(upstream, failure)
+        except Refusal as refusal:
+            self.reasons.append(f"{upstream.name} cannot be asked this: {refusal.message}")
+            return None
+
+    def _understood(self, target: Target, upstream: Upstream, reply: Reply) -> Outcome:
+        """Return the answer of a reply.
+
+        Raises:
+            Failed: it is none.
+        """
+        translated = target == "candidate" and self.asked.flavor != "chat"
+        if reply.status != 200:
+            if target == "incumbent" and reply.status in PASSED_ON:
+                upstream.breaker.note(True, time.monotonic())
+                return self._told(target, upstream, reply, error=f"{upstream.name} answered {reply.status}")
+            raise Failed("status", f"{upstream.name} answered {reply.status}", reply)
+        said = wire.said("chat" if translated else self.asked.flavor, reply.body)
+        problem = wire.problem("chat" if translated else self.asked.flavor, said, status=200)
+        if problem is not None:
+            raise Failed("empty", f"{upstream.name}: {problem}")
+        upstream.breaker.note(True, time.monotonic())
+        if translated and not self.asked.stream:
+            body = translate.from_chat(self.asked.flavor, wire.loads(reply.body), model=self.asked.model)
+            reply = Reply(200, {}, body)
+        return self._told(target, upstream, reply, said=said)
+
+    async def _asked_stream(self, target: Target, send: Send) -> Outcome | Failed | None:
+        upstream = self._ready(target)
+        if upstream is None:
+            return None
+        try:
+            path, body = self._written(target, upstream, stream=True)
+        except Refusal as refusal:
+            self.reasons.append(f"{upstream.name} cannot be asked this: {refusal.message}")
+            return None
+        relay = Relay(self.asked, upstream, send, began=self.began)
+        try:
+            async with (
+                asyncio.timeout(upstream.patience.first_s) as first,
+                upstream.stream(path, body, self.headers(upstream)) as response,
+            ):
+                if response.status != 200:
+                    reply = await upstream.read(response)
+                    if target == "incumbent" and reply.status in PASSED_ON:
+                        return self._told(
+                            target, upstream, reply, error=f"{upstream.name} answered {reply.status}"
+                        )
+                    raise Failed("status", f"{upstream.name} answered {reply.status}", reply)
+                await relay.run(response, first)
+        except Failed as failure:
+            return await self._broken(target, upstream, relay, failure)
+        except TimeoutError:
+            late = Failed("timeout", f"{upstream.name} gave no token within {upstream.patience.first_s:g} s")
+            return await self._broken(target, upstream, relay, late)
+        upstream.breaker.note(True, time.monotonic())
+        return self._streamed(target, upstream, relay)
+
+    async def _broken(
+        self, target: Target, upstream: Upstream, relay: "Relay", failure: Failed
+    ) -> Outcome | Failed:
+        """A stream failed: somebody else may answer as long as the client has seen nothing."""
+        self._failed(upstream, failure)
+        if not relay.sent:
+            return failure
+        refusal = Refusal(
+            502, f"the answer broke off: {failure.text}", kind="server_error", code="upstream_error"
+        )
+        await relay.send(wire.error_event(self.asked.flavor, refusal))
+        return self._streamed(target, upstream, relay, error=failure.text)
+
+    def _streamed(
+        self, target: Target, upstream: Upstream, relay: "Relay", *, error: str | None = None
+    ) -> Outcome:
+        said, body = relay.assembly.said(), wire.dumps(relay.assembly.body())
+        found = self._told(target, upstream, Reply(200, {}, body), said=said, error=error)
+        found.first_token_s, found.sent = relay.first_token_s, True
+        return found
+
+    def _pieces(self, found: Outcome) -> Iterator[bytes] | None:
+        """Return a whole chat answer as a stream, `None` where it cannot be one."""
+        options = self.asked.body.get("stream_options")
+        usage = isinstance(options, dict) and options.get("include_usage") is True
+        try:
+            return translate.stream_from_chat(
+                self.asked.flavor, wire.loads(found.body), model=self.asked.model, include_usage=usage
+            )
+        except Refusal as refusal:
+            self.reasons.append(refusal.message)
+            return None
+
+    async def _as_stream(self, found: Outcome, pieces: Iterator[bytes], send: Send) -> Outcome:
+        """Send a whole chat answer to a client that asked for a stream."""
+        found.first_token_s = time.perf_counter() - self.began
+        for piece in pieces:
+            await send(piece)
+        found.sent = True
+        return found
+
+    # ---- deciding ----------------------------------------------------------------------------------------------
+
+    @property
+    def _familiarity(self) -> bool:
+        return self.deployment is not None and self.deployment.least_familiar is not None
+
+    def _doubt(self, target: Target, found: Outcome) -> str | None:
+        if target != "candidate" or self.deployment is None or found.said is None:
+            return None
+        return doubt(self.deployment, found.said.confidence, found.said.ood)
+
+    def _ready(self, target: Target) -> Upstream | None:
+        upstream = self.upstreams.get(target)
+        if upstream is None:
+            self.reasons.append(f"no {target} can be asked")
+            return None
+        if len(self.plan.targets) > 1 and upstream.breaker.open(time.monotonic()):
+            self.reasons.append(f"{upstream.name} failed often just now and is left alone")
+            return None
+        self.attempts += 1
+        return upstream
+
+    def _written(self, target: Target, upstream: Upstream, *, stream: bool) -> tuple[str, bytes]:
+        model = upstream.model or self.asked.model
+        if target == "candidate" and self.asked.flavor != "chat":
+            return _CHAT_PATH, wire.dumps({**translate.to_chat(self.asked), "model": model, "stream": False})
+        if stream == bool(self.asked.body.get("stream")):
+            return self.path, wire.with_model(self.asked, model)
+        body = {**wire.loads(self.asked.raw), "model": model, "stream": stream}
+        body.pop("stream_options", None)
+        return self.path, wire.dumps(body)
+
+    def _failed(self, upstream: Upstream, failure: Failed) -> Failed:
+        self.reasons.append(failure.text)
+        if failure.kind != "private":
+            upstream.breaker.note(False, time.monotonic())
+        return failure
+
+    def _told(
+        self,
+        target: Target,
+        upstream: Upstream,
+        reply: Reply,
+        *,
+        said: Said | None = None,
+        error: str | None = None,
+    ) -> Outcome:
+        first = self.plan.targets[0] == target
+        return Outcome(
+            reply.status,
+            reply.body,
+            reply.headers,
+            said,
+            upstream.name,
+            upstream.model or self.asked.model,
+            self.plan.route if first else "fallback",
+            error,
+        )
+
+    def _passed_on(self, target: Target, failure: Failed) -> Outcome | None:
+        upstream = self.upstreams.get(target)
+        if upstream is None or failure.reply is None:
+            return None
+        found = self._told(target, upstream, failure.reply, error=failure.text)
+        found.answered_by = None
+        return found
+
+    def _left(self, spare: Outcome | None, refused: Outcome | None) -> Outcome:
+        """Nobody's answer stands: an answer that is not sure is better than none, unless nothing may leave."""
+        private = self.deployment is not None and self.deployment.private
+        if spare is not None and not private:
+            spare.route = "fallback"
+            return spare
+        if refused is not None and not private:
+            return refused
+        text = "; ".join(self.reasons) or "nobody can be asked"
+        refusal = Refusal(
+            503 if private else 502, f"no answer: {text}", kind="server_error", code="no_answer"
+        )
+        body = body_of(refusal, anthropic=self.asked.flavor == "messages")
+        return Outcome(refusal.status, body, route=self.plan.route, error=text)
+
+    async def _hedged(self, after_s: float) -> Outcome:
+        """Ask the second as well when the first is slow; the first answer that stands wins."""
+        first = asyncio.ensure_future(self._asked_whole(self.plan.targets[0]))
+        running = {first: self.plan.targets[0]}
+        rest = list(self.plan.targets[1:])
+        spare: Outcome | None = None
+        refused: Outcome | None = None
+        try:
+            while running:
+                done, _ = await asyncio.wait(
+                    running, timeout=after_s if rest else None, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    target, found = running.pop(task), task.result()
+                    if isinstance(found, Outcome):
+                        reason = self._doubt(target, found)
+                        if reason is None:
+                            return found
+                        self.reasons.append(reason)
+                        spare = found
+                    elif found is not None and found.reply is not None:
+                        refused = self._passed_on(target, found)
+                if rest:
+                    target = rest.pop(0)
+                    running[asyncio.ensure_future(self._asked_whole(target))] = target
+        finally:
+            for task in running:
+                task.cancel()
+        return self._left(spare, refused)
+
+
+class Relay:
+    """Passes a stream on, whole events only, and assembles it on the way."""
+
+    def __init__(self, asked: Asked, upstream: Upstream, send: Send, *, began: float) -> None:
+        """Nothing is sent before the first piece of content."""
+        self.assembly = Assembly(asked.flavor)
+        self.sent = False
+        self.first_token_s: float | None = None
+        self._upstream = upstream
+        self._send = send
+        self._began = began
+        self._renewed = float("-inf")
+
+    async def run(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> None:
+        """Pass the stream on to its end; `deadline` is that of the first token, and moved on as pieces come.
+
+        Raises:
+            Failed: it ended early, made no sense, said an error, or had nothing to say.
+        """
+        name, content = self._upstream.name, response.content
+        if not response.content_type.startswith("text/event-stream"):
+            raise Failed(
+                "malformed", f"{name} was asked for a stream and answered {response.content_type!r:.80}"
+            )
+        events, assembly, held = Events(), self.assembly, b""
+        while part := await content.readany():
+            held += self._taken(events.feed(part), events)
+            if assembly.started and held:
+                self._renew(deadline)
+                await self.send(held)
+                held = b""
+        held += self._taken(events.end(), events)
+        if not assembly.complete:
+            raise Failed("cut", f"{name}: its stream ended early")
+        problem = None if self.sent else wire.problem(assembly.flavor, assembly.said(), status=200)
+        if problem is not None:
+            raise Failed("empty", f"{name}: {problem}")
+        if held:
+            await self.send(held)
+
+    def _taken(self, found: list[Event], events: Events) -> bytes:
+        """Take events in; return their bytes.
+
+        Raises:
+            Failed: one of them is an error, or makes no sense.
+        """
+        for event in found:
+            self.assembly.take(event)
+        if self.assembly.broken is not None:
+            raise Failed("malformed", f"{self._upstream.name}: {self.assembly.broken}")
+        return events.whole
+
+    def _renew(self, deadline: asyncio.Timeout) -> None:
+        """Move the deadline on: a tenth of the pause late at most, because moving it costs."""
+        between_s, now = self._upstream.patience.between_s, asyncio.get_running_loop().time()
+        if not self.sent:
+            self.first_token_s = time.perf_counter() - self._began
+        if now - self._renewed > between_s / 10:
+            self._renewed = now
+            deadline.reschedule(now + between_s)
+
+    async def send(self, piece: bytes) -> None:
+        """Write to the client."""
+        self.sent = True
+        await self._send(piece)

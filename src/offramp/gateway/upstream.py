@@ -1,0 +1,267 @@
+"""Ask one upstream once: its whole answer or its open stream, or a `Failed` that says why not.
+
+Every wait ends: connecting, the first byte, the pause between two pieces, the whole. Redirects are not followed, and
+only the address of the settings is asked, whatever a request says.
+Guarantee: nothing but `Failed` leaves this module for what an upstream does or does not do. Trap: a kept connection
+may have been closed by the other side while it was idle; such a request is sent once more, as nothing answered it.
+"""
+
+import asyncio
+import socket
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
+from multidict import CIMultiDict
+from yarl import URL
+
+from offramp.models.endpoint import Endpoint
+from offramp.route.settings import Patience
+from offramp.web.allow import guarded_resolver
+
+CANDIDATE = "candidate"
+"""Name under which whoever is deployed answers."""
+LARGEST_REPLY_BYTES = 64 * 2**20
+"""Larger whole answers are an upstream's fault."""
+_TRIPS_AT = 5
+_RESTS_S = 2.0
+_IDLE_S = 15.0
+_SKIP = ("Accept-Encoding", "User-Agent", "Accept")
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    """HTTP status."""
+    headers: Mapping[str, str]
+    """Its headers."""
+    body: bytes
+    """Its body."""
+
+
+class Failed(Exception):
+    """An upstream gave no answer."""
+
+    def __init__(self, kind: str, text: str, reply: Reply | None = None) -> None:
+        """Say what happened: a short kind for counting, a text for people, and the error it sent."""
+        super().__init__(text)
+        self.kind = kind
+        self.text = text
+        self.reply = reply
+
+
+@dataclass
+class Breaker:
+    """Leaves an upstream alone for a while after it failed several times in a row."""
+
+    failures: int = 0
+    """Failures since the last answer."""
+    until: float = 0.0
+    """Monotonic time until which it is left alone."""
+
+    def open(self, now: float) -> bool:
+        """Say whether it is left alone; after its rest one request tries again."""
+        return self.failures >= _TRIPS_AT and now < self.until
+
+    def note(self, answered: bool, now: float) -> None:
+        """Note how a request ended."""
+        self.failures = 0 if answered else self.failures + 1
+        if self.failures >= _TRIPS_AT:
+            self.until = now + _RESTS_S
+
+
+class Upstream:
+    """One API that may be asked."""
+
+    def __init__(
+        self,
+        name: str,
+        address: Endpoint,
+        patience: Patience,
+        *,
+        model: str | None = None,
+        unix_socket: str | None = None,
+        outside_allowed: bool = True,
+    ) -> None:
+        """Prepare to ask `address`; `model` replaces the one asked for, where it is given."""
+        self.name = name
+        self.address = address
+        self.model = model
+        self.patience = patience
+        self.breaker = Breaker()
+        self.private = not (outside_allowed or unix_socket or address.is_local)
+        """True when it may not be asked, because it is outside this machine."""
+        self._key = address.key()
+        self._unix_socket = unix_socket
+        self._urls: dict[str, URL] = {}
+        self._session: aiohttp.ClientSession | None = None
+        self._resolver: AbstractResolver | None = None
+        self._whole = aiohttp.ClientTimeout(
+            total=patience.total_s, sock_connect=patience.connect_s, sock_read=patience.first_s
+        )
+        # The first token and the pauses have deadlines that whoever reads the stream keeps.
+        self._streamed = aiohttp.ClientTimeout(total=patience.total_s, sock_connect=patience.connect_s)
+
+    @property
+    def passes_key(self) -> bool:
+        """Whether the client's own key goes on to it: where the settings hold none, and never to a candidate."""
+        return self._key is None and self.name != CANDIDATE
+
+    @property
+    def secrets(self) -> tuple[str, ...]:
+        """What must not appear in a log or an error."""
+        return (self._key,) if self._key else ()
+
+    async def start(self) -> None:
+        """Open the connection pool; must run in the loop that asks."""
+        kept = {"limit": 0, "keepalive_timeout": _IDLE_S}
+        self._resolver = guarded_resolver([self.address.base_url])
+        connector: aiohttp.BaseConnector = (
+            aiohttp.UnixConnector(path=self._unix_socket, **kept)  # type: ignore[arg-type]
+            if self._unix_socket
+            else aiohttp.TCPConnector(
+                socket_factory=_socket,
+                resolver=self._resolver,
+                **kept,  # type: ignore[arg-type]
+            )
+        )
+        self._session = aiohttp.ClientSession(
+            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=_SKIP
+        )
+
+    async def stop(self) -> None:
+        """Close the connection pool."""
+        if self._session is not None:
+            await self._session.close()
+        # A connector leaves a resolver that it was given open.
+        if self._resolver is not None:
+            await self._resolver.close()
+
+    def headers(self, pairs: Iterable[tuple[str, str]], *, anthropic: bool) -> CIMultiDict[str]:
+        """Return headers to send: those that go on, what the body is, and the gateway's key where it has one."""
+        sent = CIMultiDict(pairs)
+        sent["Content-Type"] = "application/json"
+        if self._key is not None:
+            sent["x-api-key" if anthropic else "Authorization"] = (
+                self._key if anthropic else f"Bearer {self._key}"
+            )
+        return sent
+
+    async def whole(
+        self, path: str, body: bytes | None, headers: CIMultiDict[str], *, method: str = "POST"
+    ) -> Reply:
+        """Return the whole answer with whatever status it has.
+
+        Raises:
+            Failed: there is none.
+        """
+        async with self._asked(path, body, headers, self._whole, method) as response:
+            body = await self._read(response)
+            if response.status != 200:
+                # Some servers repeat the key in their errors.
+                for secret in self.secrets:
+                    body = body.replace(secret.encode(), b"***")
+            return Reply(response.status, response.headers, body)
+
+    @asynccontextmanager
+    async def stream(
+        self, path: str, body: bytes, headers: CIMultiDict[str]
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        """Open a stream; the answer's head is there, its body is still to be read.
+
+        Raises:
+            Failed: there is no answer, or reading the body ended early.
+        """
+        async with self._asked(path, body, headers, self._streamed, "POST") as response:
+            yield response
+
+    async def read(self, response: aiohttp.ClientResponse) -> Reply:
+        """Read what is no stream after all, such as an error."""
+        with _told(self):
+            return Reply(response.status, response.headers, await self._read(response))
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        length = response.content_length
+        if length is not None and length > LARGEST_REPLY_BYTES:
+            raise Failed("large", f"{self.name} answered with {length:,} bytes")
+        if length is not None:
+            return await response.read()
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            size += len(part)
+            if size > LARGEST_REPLY_BYTES:
+                raise Failed("large", f"{self.name} answered with more than {LARGEST_REPLY_BYTES:,} bytes")
+            parts.append(part)
+        return b"".join(parts)
+
+    @asynccontextmanager
+    async def _asked(
+        self,
+        path: str,
+        body: bytes | None,
+        headers: CIMultiDict[str],
+        timeout: aiohttp.ClientTimeout,
+        method: str,
+    ) -> AsyncIterator[aiohttp.ClientResponse]:
+        if self.private:
+            raise Failed("private", f"{self.name} is outside this machine, and privacy is set to local")
+        if self._session is None:
+            raise Failed("closed", f"{self.name} is not open")
+        with _told(self):
+            session, url = self._session, self._url(path)
+            how = {"data": body, "headers": headers, "timeout": timeout, "allow_redirects": False}
+            try:
+                response = await session.request(method, url, **how)  # type: ignore[arg-type]
+            except (aiohttp.ServerDisconnectedError, ConnectionResetError):
+                response = await session.request(method, url, **how)  # type: ignore[arg-type]
+            try:
+                yield response
+            finally:
+                # A body that was not read to its end must not be left for the next request.
+                if response.content.at_eof():
+                    response.release()
+                else:
+                    response.close()
+
+    def _url(self, path: str) -> URL:
+        url = self._urls.get(path)
+        if url is None:
+            url = self._urls[path] = URL(self.address.base_url + path, encoded=True)
+        return url
+
+
+class _told:
+    """Turn whatever goes wrong with an upstream into `Failed`."""
+
+    __slots__ = ("_began", "_upstream")
+
+    def __init__(self, upstream: Upstream) -> None:
+        self._upstream = upstream
+
+    def __enter__(self) -> None:
+        self._began = time.monotonic()
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, (Failed, asyncio.CancelledError)):
+            return
+        name, waited_s = self._upstream.name, time.monotonic() - self._began
+        if isinstance(error, TimeoutError):
+            raise Failed("timeout", f"{name} did not answer within {waited_s:.1f} s") from None
+        if isinstance(error, aiohttp.ClientConnectorError):
+            raise Failed("connect", f"{name} could not be reached: {type(error.os_error).__name__}") from None
+        if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ServerDisconnectedError, ConnectionError)):
+            raise Failed("cut", f"{name} closed the connection before its answer was whole") from None
+        if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
+            raise Failed("malformed", f"{name} gave no readable answer: {type(error).__name__}") from None
+
+
+def _socket(address: tuple[object, ...]) -> socket.socket:
+    family, kind, protocol = address[:3]
+    found = socket.socket(family, kind, protocol)  # type: ignore[arg-type]
+    found.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    return found
