@@ -104,7 +104,8 @@ def whole(status: int, body: Any, **headers: str) -> bytes:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
     return (
-        f"HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n{more}\r\n".encode() + text
+        f"HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n{more}\r\n".encode()
+        + text
     )
 
 

@@ -11,7 +11,9 @@ import aiohttp
 import anthropic
 import openai
 import pytest
+
 from fake_upstream import (
+    STREAM_HEAD,
     FakeUpstream,
     chunk,
     completion,
@@ -20,9 +22,7 @@ from fake_upstream import (
     says,
     sends,
     whole,
-    STREAM_HEAD,
 )
-
 from offramp.capture import Calls
 from offramp.gateway.run import Listening, parts_of
 from offramp.store import Store
@@ -32,10 +32,22 @@ ASK = {"model": "triage", "messages": [{"role": "user", "content": "where is my 
 
 
 def deploy(folder: Path, url: str, **more: Any) -> None:
-    fields = {"alias": "triage", "version": 1, "mode": "full", "candidate": "c-1", "name": "small", "url": url}
+    fields = {
+        "alias": "triage",
+        "version": 1,
+        "mode": "full",
+        "candidate": "c-1",
+        "name": "small",
+        "url": url,
+    }
     with Store(folder) as store:
         version = len(store.all(Deployment)) + 1
-        made = {**fields, "id": f"deployment-{version:04d}", "version": version, "made_by": MadeBy(version="0")}
+        made = {
+            **fields,
+            "id": f"deployment-{version:04d}",
+            "version": version,
+            "made_by": MadeBy(version="0"),
+        }
         store.add(Deployment.model_validate(made | more))
 
 
@@ -71,7 +83,9 @@ def test_a_chat_call_is_answered_as_by_the_upstream_itself_and_kept(tmp_path):
         async with FakeUpstream(says("in the post")) as big:
             plain = await asks(big.url).chat.completions.create(**ASK)
             async with gateway(tmp_path, big.settings()) as listening:
-                through = await client(listening).chat.completions.create(**ASK, extra_headers={"x-offramp-tag-app": "shop"})
+                through = await client(listening).chat.completions.create(
+                    **ASK, extra_headers={"x-offramp-tag-app": "shop"}
+                )
             return plain, through, big.seen
 
     plain, through, seen = asyncio.run(go())
@@ -89,7 +103,10 @@ def test_a_chat_call_is_answered_as_by_the_upstream_itself_and_kept(tmp_path):
 
 def test_a_stream_is_passed_on_piece_by_piece_and_kept_whole(tmp_path):
     async def go() -> list[Any]:
-        async with FakeUpstream(says("it is in the post")) as big, gateway(tmp_path, big.settings()) as listening:
+        async with (
+            FakeUpstream(says("it is in the post")) as big,
+            gateway(tmp_path, big.settings()) as listening,
+        ):
             stream = await client(listening).chat.completions.create(**ASK, stream=True)
             return [piece async for piece in stream]
 
@@ -139,7 +156,9 @@ def test_a_cascade_keeps_sure_answers_and_hands_the_others_to_the_incumbent_also
                     confidence["value"] = value
                     found.append((await asker.create(**ASK)).choices[0].message.content)
                     stream = await asker.create(**ASK, stream=True)
-                    found.append("".join([p.choices[0].delta.content or "" async for p in stream if p.choices]).strip())
+                    found.append(
+                        "".join([p.choices[0].delta.content or "" async for p in stream if p.choices]).strip()
+                    )
         return found
 
     assert asyncio.run(go()) == ["small", "small", "big", "big"]
@@ -192,10 +211,20 @@ def test_a_private_deployment_fails_closed_instead_of_asking_outside(tmp_path):
 
 
 def test_the_upstreams_own_refusal_is_the_clients_answer(tmp_path):
-    said = {"error": {"message": "too long", "type": "invalid_request_error", "param": "messages", "code": "context_length_exceeded"}}
+    said = {
+        "error": {
+            "message": "too long",
+            "type": "invalid_request_error",
+            "param": "messages",
+            "code": "context_length_exceeded",
+        }
+    }
 
     async def go() -> openai.APIStatusError:
-        async with FakeUpstream(sends(whole(400, said))) as big, gateway(tmp_path, big.settings()) as listening:
+        async with (
+            FakeUpstream(sends(whole(400, said))) as big,
+            gateway(tmp_path, big.settings()) as listening,
+        ):
             with pytest.raises(openai.BadRequestError) as refused:
                 await client(listening).chat.completions.create(**ASK)
             return refused.value
@@ -209,7 +238,9 @@ def test_anthropic_requests_are_answered_by_a_chat_candidate(tmp_path):
         async with FakeUpstream(says("unused")) as big, FakeUpstream(says("small words")) as small:
             deploy(tmp_path, small.url)
             async with gateway(tmp_path, big.settings()) as listening:
-                asker = anthropic.AsyncAnthropic(base_url=listening.address.removesuffix("/v1"), api_key="k", max_retries=0)
+                asker = anthropic.AsyncAnthropic(
+                    base_url=listening.address.removesuffix("/v1"), api_key="k", max_retries=0
+                )
                 OPEN.append(asker)
                 ask = {"model": "triage", "max_tokens": 50, "messages": ASK["messages"]}
                 message = await asker.messages.create(**ask)
@@ -218,7 +249,11 @@ def test_anthropic_requests_are_answered_by_a_chat_candidate(tmp_path):
                 return message, text
 
     message, text = asyncio.run(go())
-    assert (message.content[0].text, message.model, message.stop_reason) == ("small words", "triage", "end_turn")
+    assert (message.content[0].text, message.model, message.stop_reason) == (
+        "small words",
+        "triage",
+        "end_turn",
+    )
     assert text == "small words"
 
 
@@ -248,7 +283,9 @@ def test_keys_guard_and_are_not_passed_on(tmp_path):
 def test_health_metrics_models_feedback_and_unknown_paths(tmp_path):
     async def go() -> dict[str, Any]:
         async with FakeUpstream(says("big")) as big, gateway(tmp_path, big.settings()) as listening:
-            call = (await client(listening).chat.completions.with_raw_response.create(**ASK)).headers["x-offramp-call"]
+            call = (await client(listening).chat.completions.with_raw_response.create(**ASK)).headers[
+                "x-offramp-call"
+            ]
             base = listening.address
             found: dict[str, Any] = {}
             async with aiohttp.ClientSession() as http:
@@ -258,7 +295,9 @@ def test_health_metrics_models_feedback_and_unknown_paths(tmp_path):
                 said = {"call": call, "kind": "label", "value": "parcel"}
                 async with http.post(base + "/offramp/feedback", json=said) as response:
                     found["feedback"] = response.status
-                async with http.post(base + "/offramp/feedback", json={"call": call, "kind": "shout"}) as response:
+                async with http.post(
+                    base + "/offramp/feedback", json={"call": call, "kind": "shout"}
+                ) as response:
                     found["bad feedback"] = response.status
                 for _ in range(100):
                     async with http.get(f"{base}/offramp/calls/{call}") as response:
@@ -270,7 +309,10 @@ def test_health_metrics_models_feedback_and_unknown_paths(tmp_path):
 
     found = asyncio.run(go())
     assert found["/healthz"][0] == found["/readyz"][0] == 200
-    assert 'offramp_requests_total{alias="triage",route="record",answered_by="incumbent",status="200"} 1' in found["/metrics"][1]
+    assert (
+        'offramp_requests_total{alias="triage",route="record",answered_by="incumbent",status="200"} 1'
+        in found["/metrics"][1]
+    )
     assert found["/v1/chat/completions"][0] == 405
     assert (found["feedback"], found["bad feedback"], found["written"]) == (200, 400, 200)
 

@@ -27,6 +27,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 MANY_PARAMETERS: dict[str, str] = {
     "offramp.cli.app.compare": "each parameter is a flag: the signature is the command line",
     "offramp.cli.app.review": "each parameter is a flag: the signature is the command line",
+    "offramp.cli.gateway.deploy": "each parameter is a flag: the signature is the command line",
     "offramp.cli.app.init": "each parameter is a flag: the signature is the command line",
 }
 

@@ -6,7 +6,14 @@ from offramp.types import Deployment, MadeBy
 
 
 def deployed(mode: str = "canary", **more: object) -> Deployment:
-    fields = {"id": "d1", "alias": "triage", "version": 1, "mode": mode, "candidate": "c1", "made_by": MadeBy(version="0")}
+    fields = {
+        "id": "d1",
+        "alias": "triage",
+        "version": 1,
+        "mode": mode,
+        "candidate": "c1",
+        "made_by": MadeBy(version="0"),
+    }
     return Deployment.model_validate(fields | more)
 
 

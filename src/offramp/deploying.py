@@ -14,10 +14,11 @@ from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
-from pydantic import Field, ValidationError
+from pydantic import Field
 
 from offramp import __version__
 from offramp.errors import ConfigError, DataError, NotFoundError
+from offramp.models.endpoint import Endpoint
 from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.stats.threshold import Promise, choose_threshold
 from offramp.store import Store
@@ -59,21 +60,6 @@ class Wish(Frozen):
     """A note for people."""
 
 
-def wished(fields: Mapping[str, Any]) -> Wish:
-    """Read a wish.
-
-    Raises:
-        ConfigError: a name or a value is wrong.
-    """
-    try:
-        return Wish.model_validate(fields)
-    except ValidationError as failure:
-        said = "; ".join(f"`{'.'.join(map(str, one['loc']))}`: {one['msg']}" for one in failure.errors())
-        raise ConfigError(
-            f"a deployment was asked for; {said}; there are {sorted(Wish.model_fields)!r}"
-        ) from None
-
-
 def deploy(
     roster: Roster, candidate: Candidate, data: Dataset, wish: Wish, *, alias: str | None = None
 ) -> Deployment:
@@ -87,9 +73,12 @@ def deploy(
         raise ConfigError(
             f"a model was to be deployed; {candidate.name!r} are recorded answers; name a rung, or `chosen`"
         )
+    _need_sense(wish)
     threshold, promise = _threshold(roster, candidate, data, wish)
-    if wish.mode not in ("record", "shadow") and not wish.unproven:
+    answers = wish.mode not in ("record", "shadow")
+    if answers and not wish.unproven:
         _need_proof(roster, candidate, promise)
+    said = "unproven, as the user said" if answers and wish.unproven else ""
     return _add(
         roster.records.store,
         alias or roster.settings.gateway.alias or roster.settings.name,
@@ -105,7 +94,7 @@ def deploy(
             "promise": promise,
             "hedge_s": wish.hedge_s,
             "private": wish.private,
-            "why": wish.why or ("unproven, as the user said" if wish.unproven else ""),
+            "why": "; ".join(part for part in (wish.why, said) if part),
         },
         parents=(candidate.id, data.id),
     )
@@ -164,6 +153,29 @@ def _add(store: Store, alias: str, fields: Mapping[str, Any], *, parents: Sequen
     )
 
 
+def _need_sense(wish: Wish) -> None:
+    """Refuse what the gateway would read otherwise than the user meant it.
+
+    Raises:
+        ConfigError: so it is.
+    """
+    # A bad address would be found by the gateway, when nobody is there to be told.
+    address = Endpoint(base_url=wish.url, model="any") if wish.url else None
+    if wish.mode == "canary" and "share" not in wish.model_fields_set:
+        raise ConfigError("a canary was asked for; say for which share of the requests (--share 0.1)")
+    if not wish.private:
+        return
+    if wish.mode in ("record", "shadow") or wish.share < 1:
+        raise ConfigError(
+            f"a private deployment was asked for in mode {wish.mode!r} with share {wish.share:g}; then nobody but the "
+            "candidate may see a request, so it answers all of them: deploy it with --share 1 or --cascade"
+        )
+    if address is not None and not address.is_local:
+        raise ConfigError(
+            f"a private deployment was asked for; {address.host!r} is outside this machine; leave `url` out"
+        )
+
+
 def _need_proof(roster: Roster, candidate: Candidate, promise: Mapping[str, Any]) -> None:
     store = roster.records.store
     verdicts = [one for one in store.all(Verdict) if one.candidate == candidate.id]
@@ -172,7 +184,7 @@ def _need_proof(roster: Roster, candidate: Candidate, promise: Mapping[str, Any]
         found = "has no verdict" if outcome is None else f"has the verdict {outcome!r}"
         raise ConfigError(
             f"{candidate.name!r} was to answer users; it {found}. Run `offramp verdict`, deploy it with --shadow, give "
-            "a cascade --max-error, or say --unproven"
+            "a cascade a guarantee (--cascade 0.05), or say --unproven"
         )
     if candidate.engine == "decoder" and not any(
         one.candidate == candidate.id and one.passed for one in store.all(ParityTest)
@@ -189,14 +201,14 @@ def _threshold(
     """Return the confidence from which a cascade's answers stand, and what that promises."""
     if wish.mode != "cascade":
         if wish.threshold is not None or wish.max_error is not None:
-            raise ConfigError("a threshold or --max-error is for a cascade; add --cascade, or leave it out")
+            raise ConfigError("`threshold` and `max_error` are for a cascade; ask for one, or leave them out")
         return None, {}
     if wish.threshold is not None:
+        if wish.max_error is not None:
+            raise ConfigError("`threshold` and `max_error` were both given; `max_error` chooses one; say one of them")
         return wish.threshold, {}
     if wish.max_error is None:
-        raise ConfigError(
-            "a cascade was asked for; say --max-error (the wrong answers you accept) or --threshold"
-        )
+        raise ConfigError("a cascade was asked for; say how many wrong answers you accept (--cascade 0.05)")
     found = calibrate(roster, candidate, data, wish)
     if found.threshold is None:
         raise DataError(

@@ -1,10 +1,12 @@
 """What happens in production: who answers now, who answered what at what price, and what that proves so far.
 
-Guarantee: reading only; it works while gateways write. Trap: costs are those of calls whose price is known, and how
-many have none is said beside.
+Guarantee: reading only; it works while gateways write. What pairs and audits prove is counted from the day of the
+deployment, whatever the time that is looked at: a window that moves would be a new test at every look.
+Trap: costs are those of calls whose price is known, and how many have none is said beside.
 """
 
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from offramp.deploying import history
 from offramp.errors import ConfigError
 from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.route import current
-from offramp.shadowing import Score, ShadowReport, audit, pairs, report, rights
+from offramp.shadowing import Right, Score, ShadowReport, audit, pairs, report, rights
 from offramp.stats.threshold import running_bounds
 from offramp.types import Dataset, Deployment, EvalRun, Task
 
@@ -64,7 +66,7 @@ def production(roster: Roster, *, since: float) -> Production:
         right = rights(calls)
         for alias, one in newest.items():
             if one.mode in ("shadow", "cascade"):
-                seen = list(calls.each(alias=alias, since=since))
+                seen = calls.each(alias=alias, since=one.created_at.timestamp())
                 _judge(roster, one, seen, right, found)
         return found
     finally:
@@ -72,7 +74,7 @@ def production(roster: Roster, *, since: float) -> Production:
 
 
 def _judge(
-    roster: Roster, one: Deployment, seen: Sequence[Call], right: dict[str, str], found: Production
+    roster: Roster, one: Deployment, seen: Iterable[Call], right: Mapping[str, Right], found: Production
 ) -> None:
     data = next((roster.records.store.get(p, Dataset) for p in one.parents if p.startswith("dataset-")), None)
     if data is None:
@@ -86,10 +88,10 @@ def _judge(
         verdict = roster.settings.verdict
         pairs_ = list(pairs(seen, right, one.id))
         found.shadows[one.alias] = report(
-            pairs_, score, margin=verdict.margin, alpha=verdict.alpha, known=known
+            pairs_, score, margin=verdict.margin, alpha=verdict.alpha, known=known, now=time.time()
         )
         return
-    watched = audit(seen, right, score, one)
+    watched = audit(seen, right, score, one, now=time.time())
     if watched is not None and watched.n:
         low, high = running_bounds(watched)
         found.audits[one.alias] = {
@@ -131,7 +133,11 @@ def _known(roster: Roster, one: Deployment, data: Dataset, metric: str) -> list[
     """Return the holdout's differences, where both were evaluated: how far they spread tells how much to bet."""
     recorded = {candidate.name: candidate.id for candidate in roster.recorded(data)}
     wanted = (one.candidate, recorded.get(INCUMBENT))
-    runs = {run.candidate: run for run in roster.records.store.all(EvalRun) if run.split == "holdout"}
+    runs = {
+        run.candidate: run
+        for run in roster.records.store.all(EvalRun)
+        if run.split == "holdout" and run.dataset == data.id
+    }
     if any(who not in runs for who in wanted):
         return []
     ours, theirs = (roster.scores(runs[who], metric) for who in wanted if who)

@@ -15,7 +15,7 @@ from offramp.types import MadeBy, Record, content_id
 R = TypeVar("R", bound=Record)
 
 RECIPES = {
-    "ingest": 1,
+    "ingest": 2,
     "curate": 1,
     "fit": 1,
     "evaluate": 1,

@@ -10,7 +10,7 @@ import tomllib
 from collections.abc import Mapping as MappingABC
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import tomlkit
 import yaml
@@ -20,7 +20,7 @@ from offramp.cost import CostSettings
 from offramp.curate import CurateSettings
 from offramp.curate.provenance import ProvenanceSettings
 from offramp.errors import ConfigError, NotFoundError
-from offramp.ingest import Mapping
+from offramp.ingest import Mapping, Only
 from offramp.ladder import LadderSettings
 from offramp.models.endpoint import Endpoint
 from offramp.models.prompted import NamedPrompt
@@ -28,6 +28,7 @@ from offramp.route.settings import GatewaySettings
 from offramp.store import write_text
 from offramp.types import Bar, Frozen, Kind
 
+S = TypeVar("S", bound=Frozen)
 FILE = "offramp.toml"
 PREFIX = "OFFRAMP_"
 _RESERVED = {"OFFRAMP_DATA", "OFFRAMP_VENV", "OFFRAMP_SLOW_CI"}
@@ -54,6 +55,8 @@ class DataSettings(Frozen):
     """Answerers that are simulated (`incumbent`, `human_1`); called so wherever they are shown."""
     labels: tuple[str, ...] = ()
     """The label set; learned from the data when empty."""
+    only: Only | None = None
+    """Which calls of a log to read, by column, e.g. `{model = "gpt-4o"}`; several tasks often share one log."""
 
 
 DEFAULT_METRICS: dict[str, str] = {"classify": "accuracy", "extract": "json_fields"}
@@ -148,8 +151,17 @@ def resolve(content: MappingABC[str, Any], *, overrides: MappingABC[str, Any] | 
         ConfigError: a key or value is wrong; the message names each.
     """
     content = merged(merged(content, _from_environment(os.environ)), overrides or {})
+    return checked(Settings, content, where=where)
+
+
+def checked(kind: type[S], content: MappingABC[str, Any], *, where: str) -> S:
+    """Read settings of a kind.
+
+    Raises:
+        ConfigError: a key or value is wrong; the message names each.
+    """
     try:
-        return Settings.model_validate(content)
+        return kind.model_validate(content)
     except ValidationError as failure:
         lines = [
             f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg']}, found {problem['input']!r:.80}"

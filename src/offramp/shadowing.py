@@ -3,13 +3,19 @@
 A shadow call and the call it repeats are a pair. Where feedback gave the right answer both are scored, and their
 difference feeds a test that may be looked at after every pair; without it all that can be said is how often they say
 the same. Answers that a cascade gave itself are audited by feedback alone, against the threshold's promise.
-Guarantee: at most `alpha` false certificates however often one looks; order is by arrival, never by outcome.
+Guarantee: at most `alpha` false certificates however often one looks. Pairs count in the order in which they became
+known, feedback included, and what was counted once stays: a late label goes to the end, never into the past, and a
+conversation counts when it has ended.
 Trap: agreement is not quality, and who gives feedback is not everyone; the numbers say how many pairs they rest on.
+Turns of a chat that the app gives no conversation's name count as if they were independent. A label that is corrected
+changes what was counted.
 """
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from operator import itemgetter
 
 import numpy as np
 
@@ -24,6 +30,21 @@ from offramp.types import Deployment
 Score = Callable[[Sequence[str | None], Sequence[str]], np.ndarray]
 """Answers and right answers to scores in 0-1, float64 (rows,), NaN = not scored."""
 
+QUIET_S = 3600.0
+"""A conversation has ended when nothing of it became known for so long; what comes later is left out."""
+_LONGEST_S = 900.0
+_WAITING = 10_000
+
+
+@dataclass(frozen=True)
+class Right:
+    """The right answer to a call, as feedback gave it."""
+
+    text: str
+    """The latest that was said."""
+    at: float
+    """When one was first said, unix seconds."""
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -31,14 +52,16 @@ class Pair:
 
     call: str
     """Id of the call that the client saw."""
-    group: str
-    """Its conversation; one without a name is its own."""
+    conversation: str | None
+    """Its conversation, where the app named one."""
     seen: str | None
     """What the client was told."""
     unseen: str | None
     """What the candidate said; `None` where it failed."""
     right: str | None
     """The right answer, where feedback gave it."""
+    known_at: float
+    """When the last of all this became known, unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -73,31 +96,44 @@ class ShadowReport:
     """Chance of a false certificate."""
 
 
-def pairs(calls: Iterable[Call], right: dict[str, str], deployment: str | None = None) -> Iterator[Pair]:
-    """Yield pairs in the order of the shadow calls; `calls` by their time of arrival, of one deployment if named."""
+def pairs(
+    calls: Iterable[Call], right: Mapping[str, Right], deployment: str | None = None
+) -> Iterator[Pair]:
+    """Yield pairs as they become whole, of one deployment if named; `calls` about by their time, in either order."""
     waiting: dict[str, Call] = {}
+    most = _WAITING
     for call in calls:
         if deployment is not None and call.deployment != deployment:
             continue
-        if call.shadow_of is None:
-            waiting[call.id] = call
-        elif (seen := waiting.pop(call.shadow_of, None)) is not None:
-            yield Pair(
-                seen.id,
-                seen.conversation or seen.id,
-                answer_text(seen),
-                None if call.error else answer_text(call),
-                right.get(seen.id),
-            )
+        key = call.shadow_of or call.id
+        other = waiting.pop(key, None)
+        if other is None:
+            waiting[key] = call
+        else:
+            seen, unseen = (call, other) if other.shadow_of else (other, call)
+            yield _pair(seen, unseen, right.get(seen.id))
+        if len(waiting) > most:
+            # Most calls have no shadow where the share is small.
+            waiting = {key: one for key, one in waiting.items() if one.at > call.at - _LONGEST_S}
+            most = max(_WAITING, 2 * len(waiting))
 
 
 def report(
-    found: Sequence[Pair], score: Score, *, margin: float, alpha: float = 0.05, known: Sequence[float] = ()
+    found: Sequence[Pair],
+    score: Score,
+    *,
+    margin: float,
+    alpha: float = 0.05,
+    known: Sequence[float] = (),
+    now: float = math.inf,
 ) -> ShadowReport:
-    """Judge pairs in their order; `known` are score differences of the holdout, which tell how much to bet."""
+    """Judge pairs; conversations that are under way at `now`, unix seconds, do not count yet.
+
+    `known` are score differences of the holdout, which tell how much to bet.
+    """
     same = sum(_plain(one.seen) == _plain(one.unseen) for one in found)
     low, high = wilson_interval(same, len(found)) if found else (np.array(0.0), np.array(1.0))
-    differences = _differences([one for one in found if one.right is not None], score)
+    differences = _differences([one for one in found if one.right is not None], score, now=now)
     stream = anytime.update(anytime.start(margin, known=known), differences)
     ends = anytime.interval(stream, alpha) if differences else (None, None)
     return ShadowReport(
@@ -117,25 +153,42 @@ def report(
     )
 
 
-def audit(calls: Iterable[Call], right: dict[str, str], score: Score, deployment: Deployment) -> Watch | None:
-    """Hold a cascade's own answers that feedback judged against its promise; `None` where nothing was promised."""
-    limit = deployment.promise.get("limit")
-    if deployment.mode != "cascade" or not isinstance(limit, float):
+def audit(
+    calls: Iterable[Call],
+    right: Mapping[str, Right],
+    score: Score,
+    deployment: Deployment,
+    *,
+    now: float = math.inf,
+) -> Watch | None:
+    """Hold a cascade's own answers that feedback judged against its promise.
+
+    `None` where nothing was promised that they could break: a promise beside the incumbent needs its answer too.
+    """
+    promise = deployment.promise
+    limit = promise.get("limit")
+    if deployment.mode != "cascade" or not isinstance(limit, float) or promise.get("against") == "incumbent":
         return None
     mine = [
-        call
+        (call, right[call.id])
         for call in calls
         if call.deployment == deployment.id and call.route == "cascade" and call.id in right
     ]
-    said = score([answer_text(call) for call in mine], [right[call.id] for call in mine])
-    losses = 1.0 - said[~np.isnan(said)]
-    return audited(watch(limit), losses)
+    said = score([answer_text(call) for call, _ in mine], [known.text for _, known in mine])
+    found = [
+        (max(_whole_at(call), known.at), call.conversation, 1.0 - value)
+        for (call, known), value in zip(mine, said.tolist(), strict=True)
+    ]
+    return audited(watch(limit), _counted(found, now))
 
 
-def rights(calls: Calls) -> dict[str, str]:
-    """Return the right answers that feedback gave, by call; the latest counts."""
-    table = calls.feedback_table(kinds=("label", "edit"))
-    return dict(zip(table.column("call_id").to_pylist(), table.column("value").to_pylist(), strict=True))
+def rights(calls: Calls) -> dict[str, Right]:
+    """Return the right answers that feedback gave, by call; the latest counts, in the place of the first."""
+    found: dict[str, Right] = {}
+    for row in calls.feedback_table(kinds=("label", "edit")).to_pylist():
+        first = found.get(row["call_id"])
+        found[row["call_id"]] = Right(row["value"], first.at if first else row["at"])
+    return found
 
 
 def answer_text(call: Call) -> str | None:
@@ -149,17 +202,47 @@ def answer_text(call: Call) -> str | None:
     return content_text(message.get("content"))
 
 
-def _differences(found: Sequence[Pair], score: Score) -> list[float]:
-    """Return one difference per conversation, in the order in which they began."""
+def _pair(seen: Call, unseen: Call, right: Right | None) -> Pair:
+    """Return the pair of a call and its shadow."""
+    known = [_whole_at(seen), _whole_at(unseen), *([right.at] if right else ())]
+    answers = answer_text(seen), None if unseen.error else answer_text(unseen)
+    return Pair(seen.id, seen.conversation, *answers, right.text if right else None, max(known))
+
+
+def _whole_at(call: Call) -> float:
+    return call.at + call.latency_s
+
+
+def _differences(found: Sequence[Pair], score: Score, *, now: float) -> list[float]:
+    """Return what counts at `now`, in its order."""
     if not found:
         return []
     wanted = [one.right or "" for one in found]
     gain = score([one.unseen for one in found], wanted) - score([one.seen for one in found], wanted)
-    groups: dict[str, list[float]] = {}
-    for one, value in zip(found, gain.tolist(), strict=True):
-        if value == value:
-            groups.setdefault(one.group, []).append(value)
-    return [float(np.mean(values)) for values in groups.values()]
+    values = zip(found, gain.tolist(), strict=True)
+    return _counted([(one.known_at, one.conversation, value) for one, value in values], now)
+
+
+def _counted(found: Iterable[tuple[float, str | None, float]], now: float) -> list[float]:
+    """Return a value for each single and the mean of each conversation that ended by `now`, in the order of their ends.
+
+    `found` are when a value became known, its conversation and the value, NaN = not scored. What is returned later
+    begins with what was returned before: only then may one look as often as one likes.
+    """
+    ends: list[tuple[float, float]] = []
+    talks: dict[str, tuple[float, list[float]]] = {}
+    # By time alone: values of one moment must not come in the order of their size.
+    for at, name, value in sorted(found, key=itemgetter(0)):
+        if math.isnan(value):
+            continue
+        if name is None:
+            ends.append((at, value))
+            continue
+        last, values = talks.get(name, (at, []))
+        if at <= last + QUIET_S:
+            talks[name] = (at, [*values, value])
+    ends += [(last + QUIET_S, float(np.mean(values))) for last, values in talks.values()]
+    return [value for at, value in sorted(ends, key=itemgetter(0)) if at <= now]
 
 
 def _plain(text: str | None) -> str | None:

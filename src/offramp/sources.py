@@ -43,8 +43,8 @@ def read(data: DataSettings, folder: Path) -> Ingested:
     if data.kind != "classify":
         mapping = (mapping or Mapping()).model_copy(update={"free_text": True})
     holdout = [located(data.holdout, folder)] if data.holdout else []
-    first = ingest.read(sources[0], mapping=mapping)
-    rest = [ingest.read(path, mapping=first.mapping) for path in sources[1:]]
+    first = ingest.read(sources[0], mapping=mapping, only=data.only)
+    rest = [ingest.read(path, mapping=first.mapping, only=data.only) for path in sources[1:]]
     held = [ingest.read(path, mapping=first.mapping, split="holdout") for path in holdout]
     return ingest.join(first, *rest, *held) if rest or held else first
 

@@ -404,7 +404,7 @@ class Workspace:
         """
         data = self.curate()
         mode = {"mode": "canary"} if "share" in wish and "mode" not in wish else {}
-        asked = deploying.wished({**mode, **wish})
+        asked = _settings.checked(deploying.Wish, {**mode, **wish}, where="a deployment")
         return deploying.deploy(self.roster, candidate or self.tune(data), data, asked)
 
     def rollback(self, *, to: int | None = None, why: str = "") -> Deployment:

@@ -32,6 +32,9 @@ _FIELDS = tuple(name for name in _COLUMNS if name != "size_bytes")
 _BODIES = len(_FIELDS) - 2  # the two bodies come last, their size before them
 _TAGS = _FIELDS.index("tags")
 _get = attrgetter(*_FIELDS)
+_names = tuple(one.name for one in fields(Call))
+_TAGS_FIELD = _names.index("tags")
+_whole = sa.select(*(tables.calls.c[name] for name in _names))
 _ROW_BYTES = 300
 """What a row takes beside its bodies, about."""
 # One statement inserts many rows: each statement costs a wait for the interpreter's lock, which a busy gateway holds.
@@ -174,13 +177,13 @@ class Calls:
             NotFoundError: it is not here.
         """
         with self._begin() as connection:
-            row = connection.execute(sa.select(tables.calls).where(tables.calls.c.id == call_id)).first()
+            row = connection.execute(_whole.where(tables.calls.c.id == call_id)).first()
         if row is None:
             raise NotFoundError(
                 f"the call {call_id!r} was asked for; it is not in {self._name!r}; it may be still on its way, "
                 "not sampled, dropped or deleted"
             )
-        return _call(row._mapping)
+        return _call(row)
 
     def each(
         self, *, alias: str | None = None, since: float | None = None, limit: int | None = None
@@ -189,7 +192,7 @@ class Calls:
         table, left = tables.calls, limit
         after: tuple[float, str] | None = None
         while left is None or left > 0:
-            query = sa.select(table).order_by(table.c.at, table.c.id)
+            query = _whole.order_by(table.c.at, table.c.id)
             query = query.limit(_READ_ROWS if left is None else min(left, _READ_ROWS))
             if alias is not None:
                 query = query.where(table.c.alias == alias)
@@ -201,7 +204,7 @@ class Calls:
                 rows = connection.execute(query).all()
             if not rows:
                 return
-            yield from (_call(row._mapping) for row in rows)
+            yield from (_call(row) for row in rows)
             after = (rows[-1].at, rows[-1].id)
             left = None if left is None else left - len(rows)
 
@@ -212,15 +215,14 @@ class Calls:
         import pyarrow as pa
 
         schema = _schema()
-        names = [f.name for f in fields(Call)]
         part: list[Call] = []
         for call in self.each(alias=alias, since=since, limit=limit):
             part.append(call)
             if len(part) == _READ_ROWS:
-                yield pa.RecordBatch.from_pylist([_plain(call, names) for call in part], schema=schema)
+                yield pa.RecordBatch.from_pylist([_plain(call) for call in part], schema=schema)
                 part = []
         if part:
-            yield pa.RecordBatch.from_pylist([_plain(call, names) for call in part], schema=schema)
+            yield pa.RecordBatch.from_pylist([_plain(call) for call in part], schema=schema)
 
     def read(
         self, *, alias: str | None = None, since: float | None = None, limit: int | None = None
@@ -406,15 +408,15 @@ def _row(call: Call) -> tuple[Any, ...]:
     return (*row[:_TAGS], tags, *row[_TAGS + 1 : _BODIES], size, request, answer)
 
 
-def _call(row: Any) -> Call:
-    kept = dict(row)
-    del kept["size_bytes"]
-    kept["tags"] = json.loads(kept["tags"] or "{}")
-    return Call(**kept)
+def _call(row: Sequence[Any]) -> Call:
+    """Build a call from a row of `_whole`, whose columns are in the order of the fields."""
+    kept = list(row)
+    kept[_TAGS_FIELD] = json.loads(kept[_TAGS_FIELD] or "{}")
+    return Call(*kept)
 
 
-def _plain(call: Call, names: Sequence[str]) -> dict[str, Any]:
-    row = {name: getattr(call, name) for name in names}
+def _plain(call: Call) -> dict[str, Any]:
+    row = {name: getattr(call, name) for name in _names}
     row["tags"] = json.dumps(call.tags)
     return row
 
@@ -430,7 +432,7 @@ def _schema() -> "pa.Schema":
         sa.LargeBinary: pa.binary(),
         sa.String: pa.string(),
     }
-    return pa.schema([(f.name, kinds[type(tables.calls.c[f.name].type)]) for f in fields(Call)])
+    return pa.schema([(name, kinds[type(tables.calls.c[name].type)]) for name in _names])
 
 
 def _feedback_text(kind: str, value: Any) -> str:

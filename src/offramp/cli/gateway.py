@@ -6,7 +6,6 @@ import signal
 import sys
 import threading
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -70,29 +69,33 @@ def _listening(address: str) -> None:
 
 
 @app.command()
-def serve(  # noqa: PLR0913  each parameter is a flag
+def serve(
     candidates: Annotated[
         list[str], typer.Argument(help="Who answers: names or ids; each is asked by its name.")
     ],
     folder: Folder = HERE,
-    host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
-    unix_socket: Annotated[Path | None, typer.Option(help="Listen on this socket file instead.")] = None,
-    engine: Annotated[str, typer.Option(help="Who runs decoders: embedded or vllm.")] = "embedded",
-    ood: Annotated[bool, typer.Option(help="Say of each input how usual it is.")] = False,
+    wish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--with", metavar="KEY=VALUE", help="host, unix_socket, engine=vllm, ood=true, max_batch …"
+        ),
+    ] = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
     """Serve candidates behind an OpenAI-compatible API; an app written for a chat model needs no change.
 
     There are no keys here: it is meant for this machine, behind `offramp gateway`.
     """
+    from offramp.cli.parse import assignments
     from offramp.serve import ServeSettings, run
+    from offramp.settings import checked
 
-    given = {"host": host, "port": port, "unix_socket": unix_socket, "engine": engine, "ood": ood}
+    settings = checked(ServeSettings, {"port": port, **assignments(wish)}, where="`offramp serve`")
     if with_parent:
         threading.Thread(target=_end_with_parent, daemon=True).start()
     _log_without([])
-    run(folder, candidates, settings=ServeSettings.model_validate(given), ready=_listening)
+    run(folder, candidates, settings=settings, ready=_listening)
 
 
 def _end_with_parent() -> None:
@@ -105,25 +108,20 @@ def _end_with_parent() -> None:
 def deploy(  # noqa: PLR0913  each parameter is a flag
     candidate: Annotated[str | None, typer.Argument(help="Whom; default: the chosen candidate.")] = None,
     folder: Folder = HERE,
-    shadow: Annotated[
-        bool, typer.Option("--shadow", help="It answers too, and nobody sees it (the default).")
-    ] = False,
-    share: Annotated[
-        float | None, typer.Option(help="It answers this share of the conversations, 0-1.")
-    ] = None,
+    shadow: Annotated[bool, typer.Option("--shadow", help="It answers too, unseen (the default).")] = False,
+    share: Annotated[float | None, typer.Option(help="It answers this share of conversations, 0-1.")] = None,
     cascade: Annotated[
-        bool, typer.Option("--cascade", help="It answers where it is sure, the incumbent elsewhere.")
-    ] = False,
-    max_error: Annotated[
-        float | None, typer.Option(help="Cascade: largest share of wrong answers among its own, guaranteed.")
+        float | None,
+        typer.Option(
+            metavar="ERROR", help="It answers where it is sure; at most this share of that is wrong."
+        ),
     ] = None,
-    private: Annotated[bool, typer.Option("--private", help="Nothing may leave this machine.")] = False,
     unproven: Annotated[
         bool, typer.Option("--unproven", help="Let it answer users without a proof.")
     ] = False,
     wish: Annotated[
         list[str] | None,
-        typer.Option("--with", metavar="KEY=VALUE", help="Further wishes, e.g. hedge_s=2, url=…."),
+        typer.Option("--with", metavar="KEY=VALUE", help="url, private=true, hedge_s, sticky, threshold …"),
     ] = None,
     set_: Set = None,
     json: Json = False,
@@ -131,15 +129,15 @@ def deploy(  # noqa: PLR0913  each parameter is a flag
     """Let a candidate answer from now on; running gateways follow within a second."""
     from offramp.cli.parse import assignments
 
-    fields: dict[str, Any] = {**assignments(wish), "private": private, "unproven": unproven}
-    named = [name for name, on in (("shadow", shadow), ("cascade", cascade)) if on]
-    if named:
-        fields["mode"] = named[-1]
-    elif share is not None:
-        fields["mode"] = "full" if share >= 1 else "canary"
-    fields |= {
-        name: value for name, value in (("share", share), ("max_error", max_error)) if value is not None
-    }
+    fields: dict[str, Any] = assignments(wish)
+    if share is not None:
+        fields |= {"mode": "full" if share >= 1 else "canary", "share": share}
+    if cascade is not None:
+        fields |= {"mode": "cascade", "max_error": cascade}
+    if shadow:
+        fields |= {"mode": "shadow"}
+    if unproven:
+        fields |= {"unproven": True}
     with opened(folder, set_, quiet=json) as workspace:
         found = workspace.deploy(workspace.candidate(candidate) if candidate else None, **fields)
         _shown(found, json=json)

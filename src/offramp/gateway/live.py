@@ -174,8 +174,8 @@ class Served:
             self._deployment.candidate or name,
             "-C",
             str(self._folder),
-            "--unix-socket",
-            self._socket,
+            "--with",
+            f"unix_socket={self._socket}",
             "--with-parent",
         )
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)

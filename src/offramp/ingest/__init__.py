@@ -12,16 +12,18 @@ from pathlib import Path
 import pyarrow as pa
 
 from offramp.errors import ConfigError, DataError
-from offramp.ingest.build import Builder, with_ids
+from offramp.ingest.build import Builder, each_call_once, with_ids
 from offramp.ingest.csv import open_csv
 from offramp.ingest.guess import guess
 from offramp.ingest.hf import open_folder
-from offramp.ingest.jsonl import open_jsonl
+from offramp.ingest.jsonl import as_log, holds_logs, open_jsonl
 from offramp.ingest.mapping import Mapping, check, without_missing
+from offramp.ingest.only import Only, selected
 from offramp.ingest.parquet import open_parquet
 from offramp.ingest.source import Reject, Source
+from offramp.ingest.text import unpacked
 
-__all__ = ["REJECT_SCHEMA", "Ingested", "Mapping", "join", "read"]
+__all__ = ["REJECT_SCHEMA", "Ingested", "Mapping", "Only", "join", "read"]
 
 REJECT_SCHEMA = pa.schema([("line", pa.int64()), ("reason", pa.string()), ("text", pa.string())])
 KINDS = ("csv", "tsv", "jsonl", "parquet", "hf")
@@ -59,20 +61,25 @@ class Ingested:
 
 
 def read(
-    path: Path, *, mapping: Mapping | None = None, kind: str | None = None, split: str | None = None
+    path: Path,
+    *,
+    mapping: Mapping | None = None,
+    kind: str | None = None,
+    split: str | None = None,
+    only: Only | None = None,
 ) -> Ingested:
-    """Read one file or Hugging Face folder.
+    """Read one file, a folder of log files, or a Hugging Face folder.
 
     `mapping` may be partial: what it does not set is guessed. `kind` is one of `csv`, `tsv`, `jsonl`, `parquet`, `hf`
     and found when not given. `split` pins every row (`"holdout"` for the user's own test file, which may lack columns
-    that only tell about calls).
+    that only tell about calls). `only` selects rows by the values of columns, such as the model of a call.
 
     Raises:
-        DataError: the file cannot be used at all, a named column is missing, or no row is usable.
+        DataError: the file cannot be used at all, a named column is missing, or no row is usable or selected.
         ConfigError: an unknown `kind`.
     """
     path = Path(path)
-    source = _open(path, kind)
+    source = selected(_open(path, kind), only)
     first = next((batch for batch in source.batches if batch.lines), None)
     if first is None:
         raise _unusable(path, source)
@@ -113,16 +120,18 @@ def join(*parts: Ingested) -> Ingested:
             raise DataError(
                 f"all files must have the input fields {fields[0]!r}; {part.mapping.inputs!r} found"
             )
-    rows = with_ids(pa.concat_tables([part.rows for part in parts], promote_options="default"))
+    rows, again = each_call_once(pa.concat_tables([part.rows for part in parts], promote_options="default"))
+    rows = with_ids(rows)
     rejects = pa.concat_tables([part.rejects for part in parts])
     notes = tuple(dict.fromkeys(note for part in parts for note in part.notes))
+    notes += (f"{again} calls are in several files; each was read once",) if again else ()
     return Ingested(rows, rejects, parts[0].mapping, any(p.guessed for p in parts), notes)
 
 
 def _open(path: Path, kind: str | None) -> Source:
     kind = kind or _kind_of(path)
     if kind in ("csv", "tsv"):
-        return open_csv(path, "\t" if kind == "tsv" else None)
+        return as_log(open_csv(path, "\t" if kind == "tsv" else None))
     if kind == "jsonl":
         return open_jsonl(path)
     if kind == "parquet":
@@ -134,11 +143,12 @@ def _open(path: Path, kind: str | None) -> Source:
 
 def _kind_of(path: Path) -> str:
     if path.is_dir():
-        return "hf"
-    known = _SUFFIXES.get(path.suffix.lower())
+        return "jsonl" if holds_logs(path) else "hf"
+    name = path.with_suffix("") if path.suffix.lower() == ".gz" else path
+    known = _SUFFIXES.get(name.suffix.lower())
     if known or not path.is_file():
         return known or "csv"
-    with path.open("rb") as stream:
+    with unpacked(path) as stream:
         head = stream.read(64).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -170,6 +180,10 @@ def _notes(builder: Builder, rows: int) -> list[str]:
     if rejected:
         found.append(
             f"{rejected} of {rows + rejected} rows could not be used and were kept aside with their reasons"
+        )
+    if counts["again"]:
+        found.append(
+            f"{counts['again']} calls came twice, with the same id, time and texts; each was read once"
         )
     if counts["long"]:
         found.append(f"{counts['long']} rows have more than 100,000 characters; they were kept whole")

@@ -33,6 +33,7 @@ class Builder:
         self.counts: Counter[str] = Counter()
         """What happened how often, for notes."""
         self._tables: list[pa.Table] = []
+        self._calls: set[bytes] = set()
 
     def add(self, batch: Batch) -> None:
         """Convert one batch; rows without a label are kept aside."""
@@ -40,8 +41,19 @@ class Builder:
         keep = self._labelled(batch, columns)
         if keep is not None:
             columns = {name: [values[i] for i in keep] for name, values in columns.items()}
+        columns = self._once(columns)
         if columns["line"]:
             self._tables.append(pa.table({name: _array(name, values) for name, values in columns.items()}))
+
+    def _once(self, columns: dict[str, list[Any]]) -> dict[str, list[Any]]:
+        """Leave out calls that were read before: the same call id, time, messages and answer."""
+        again = [called_before(call, self._calls) for call in _calls_of(columns)]
+        self.counts["again"] += sum(again)
+        if not any(again):
+            return columns
+        return {
+            n: [v for v, gone in zip(values, again, strict=True) if not gone] for n, values in columns.items()
+        }
 
     def table(self) -> pa.Table:
         """Return all rows with their ids, in the order they came."""
@@ -65,7 +77,7 @@ class Builder:
                 self._label(v) or None for v in cells(human)
             ]
         columns["target"] = self._targets(columns, [cells(name) for name in mapping.target])
-        for name in ("messages", "tools"):
+        for name in ("messages", "tools", "call_id"):
             if "messages" in batch.columns and name in batch.columns and name not in mapping.columns():
                 columns[name] = [text_of(v) or None for v in batch.columns[name]]
         for part in ("group", "time", "finish_reason"):
@@ -140,9 +152,46 @@ class Builder:
         return keep
 
 
+_CALL = ("call_id", "time", "messages", "answer.incumbent")
+
+
+def called_before(call: tuple[Any, ...], seen: set[bytes]) -> bool:
+    """Tell whether this call (`call_id`, `time`, `messages`, answer) is among `seen`, and put it there.
+
+    An id alone is not enough: some servers give every answer the same one.
+    """
+    if not call[0]:
+        return False
+    digest = hashlib.sha256(repr(call).encode("utf-8", "replace")).digest()[:16]
+    if digest in seen:
+        return True
+    seen.add(digest)
+    return False
+
+
+def _calls_of(columns: dict[str, list[Any]]) -> Sequence[tuple[Any, ...]]:
+    if "call_id" not in columns:
+        return ()
+    empty = [None] * len(columns["call_id"])
+    return list(zip(*(columns.get(name, empty) for name in _CALL), strict=True))
+
+
+def each_call_once(table: pa.Table) -> tuple[pa.Table, int]:
+    """Leave out the calls that several files have, all but the first; also returns how many."""
+    if "call_id" not in table.column_names:
+        return table, 0
+    seen: set[bytes] = set()
+    wanted = [name for name in _CALL if name in table.column_names]
+    keep: list[bool] = []
+    for batch in table.select(wanted).to_batches(max_chunksize=8192):
+        columns = {name: batch.column(name).to_pylist() for name in wanted}
+        keep.extend(not called_before(call, seen) for call in _calls_of(columns))
+    return table.filter(pa.array(keep, pa.bool_())), len(keep) - sum(keep)
+
+
 def with_ids(table: pa.Table) -> pa.Table:
-    """Return the table with an `id` column first, made from all content but where it was read."""
-    names = sorted(name for name in table.column_names if name not in ("id", "line", "source"))
+    """Return the table with an `id` column first, made from all content but where it was read and the call's own id."""
+    names = sorted(name for name in table.column_names if name not in ("id", "line", "source", "call_id"))
     seen: dict[bytes, int] = {}
     ids: list[str] = []
     for batch in table.select(names).to_batches(max_chunksize=8192):

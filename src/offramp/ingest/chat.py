@@ -1,7 +1,8 @@
 """Turn one OpenAI chat call into a flat row: prompt, answer, usage, time, and the caller's own metadata.
 
 Three shapes are known: `{"request": …, "response": …}`, `{"messages": […]}` whose last message is the answer
-(fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. The whole conversation stays in `messages`;
+(fine-tuning rows), and `{"messages": […], "completion" | "output" | …}`. Requests and responses of other APIs, and
+streamed answers, are brought to the first shape. The whole conversation stays in `messages`;
 `prompt` is the last user message, because that is what varies from call to call; where answers are free text the whole
 conversation tells rows apart, and `transcript` is the input. Tools that were offered stay in `tools`, and an answer
 that calls some is kept as the message it was, in JSON.
@@ -10,9 +11,11 @@ that calls some is kept as the message it was, in JSON.
 import json
 from typing import Any
 
+from offramp.ingest.logs.openai import is_pair, plain_chat
 from offramp.models.chat import content_text, transcript
 
 _ANSWER_KEYS = ("completion", "output", "response", "answer", "choices")
+_MESSAGE_KEYS = ("role", "content", "name", "tool_calls", "tool_call_id")
 _META_KEYS = ("metadata", "meta", "tags", "extra", "labels")
 _RENAMED = {
     "latency": "latency_s",
@@ -28,12 +31,12 @@ _RENAMED = {
 
 def is_chat(item: dict[str, Any]) -> bool:
     """Tell a chat call from a plain row."""
-    request = item.get("request")
-    return isinstance(item.get("messages"), list) or (isinstance(request, dict) and "messages" in request)
+    return isinstance(item.get("messages"), list) or is_pair(item)
 
 
 def flatten(item: dict[str, Any]) -> dict[str, Any] | str:
     """Return the flat row of one call, or the reason why it is none."""
+    item = plain_chat(item)
     request = item.get("request") if isinstance(item.get("request"), dict) else item
     assert isinstance(request, dict)
     messages = request.get("messages")
@@ -49,10 +52,13 @@ def flatten(item: dict[str, Any]) -> dict[str, Any] | str:
         "prompt": content_text(users[-1].get("content")),
         "transcript": transcript(messages),
         "answer": None if answer_message is None else _said(answer_message),
-        "messages": _compact(messages),
+        "messages": _compact([_ordered(message) for message in messages]),
     }
     if isinstance(request.get("tools"), list) and request["tools"]:
         row["tools"] = _compact(request["tools"])
+    response = item.get("response")
+    if isinstance(response, dict) and isinstance(response.get("id"), str):
+        row["call_id"] = response["id"]
     return row | _facts(item, request)
 
 
@@ -62,6 +68,12 @@ def _said(message: dict[str, Any]) -> str:
         kept = {"role": "assistant", "content": content_text(message.get("content"))}
         return _compact(kept | {"tool_calls": message["tool_calls"]})
     return content_text(message.get("content"))
+
+
+def _ordered(message: dict[str, Any]) -> dict[str, Any]:
+    """Put a message's keys in one order, so that a call is the same row whichever tool logged it."""
+    known = {key: message[key] for key in _MESSAGE_KEYS if key in message}
+    return known | message
 
 
 def _compact(value: Any) -> str:
@@ -106,6 +118,8 @@ def _facts(item: dict[str, Any], request: dict[str, Any]) -> dict[str, Any]:
             facts |= {_RENAMED.get(k, k): v for k, v in part.items() if _is_plain(v)}
     for key in ("prompt", "answer", *_ANSWER_KEYS, "object", "index"):
         facts.pop(key, None)
+    if isinstance(request.get("model"), str):
+        facts["model"] = request["model"]
     return facts
 
 

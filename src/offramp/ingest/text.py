@@ -2,14 +2,18 @@
 
 UTF-8 is tried first; bytes that are not UTF-8 are read as Windows-1252, run by run, so that a file with mixed
 encodings keeps every line that was right. The trap: binary files also decode somehow, so the head is looked at
-first and anything that is not text is refused by name.
+first and anything that is not text is refused by name. Gzip is unpacked while reading.
 """
 
 import codecs
+import gzip
+import io
 import re
+import zlib
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TextIO
+from typing import IO, TextIO, cast
 
 from offramp.errors import DataError, boundary
 
@@ -17,7 +21,6 @@ _HEAD_BYTES = 65_536
 _CONTROL_LIMIT_RATIO = 0.005
 _MAGIC = {
     b"PK\x03\x04": "a zip archive (or Excel workbook)",
-    b"\x1f\x8b": "a gzip file",
     b"PAR1": "a Parquet file",
     b"%PDF": "a PDF document",
     b"SQLite format 3": "an SQLite database",
@@ -29,6 +32,7 @@ _MAGIC = {
     b"\xff\xd8\xff": "a JPEG picture",
 }
 _BOMS = ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16"))
+_GZIP = b"\x1f\x8b"
 _ESCAPED = re.compile("[\udc80-\udcff]+")
 _CONTROLS = bytes(c for c in range(32) if c not in b"\t\n\r\f\x1b")
 
@@ -46,10 +50,15 @@ class TextLines:
 
     def __iter__(self) -> Iterator[str]:
         """Yield each line; UTF-16 damage becomes U+FFFD, other stray bytes are read as Windows-1252."""
-        errors = "replace" if self.encoding.startswith("utf-16") else "surrogateescape"
-        with boundary(DataError, f"{str(self.path)!r} could not be read"), self._open(errors) as stream:
+        with _reading(self.path), self._open() as stream:
             for line in stream:
                 yield line if line.isascii() else self._repair(line)
+
+    def chunks(self, size: int) -> Iterator[str]:
+        """Yield the text in parts of at most `size` characters, for files that may be one long line."""
+        with _reading(self.path), self._open() as stream:
+            while part := stream.read(size):
+                yield part if part.isascii() else self._repair(part)
 
     def notes(self) -> list[str]:
         """Say what was repaired, after iterating."""
@@ -60,8 +69,9 @@ class TextLines:
             found.append(f"{self.repaired} lines are not UTF-8 and were read as Windows-1252")
         return found
 
-    def _open(self, errors: str) -> TextIO:
-        return self.path.open(encoding=self.encoding, errors=errors, newline="")
+    def _open(self) -> TextIO:
+        errors = "replace" if self.encoding.startswith("utf-16") else "surrogateescape"
+        return io.TextIOWrapper(unpacked(self.path), encoding=self.encoding, errors=errors, newline="")
 
     def _repair(self, line: str) -> str:
         fixed = _ESCAPED.sub(_as_windows_1252, line)
@@ -102,7 +112,7 @@ def head_of(path: Path) -> bytes:
         raise DataError(f"the data file {str(path)!r} does not exist; check the path")
     if path.is_dir():
         raise DataError(f"a file was expected; {str(path)!r} is a folder")
-    with boundary(DataError, f"{str(path)!r} could not be read"), path.open("rb") as stream:
+    with _reading(path), unpacked(path) as stream:
         head = stream.read(_HEAD_BYTES)
     if not head.strip():
         raise DataError(f"the data file {str(path)!r} is empty")
@@ -112,6 +122,23 @@ def head_of(path: Path) -> bytes:
                 f"a text file was expected; {str(path)!r} is {name}. Unpack it, or export CSV, JSONL or Parquet"
             )
     return head
+
+
+@contextmanager
+def _reading(path: Path) -> Iterator[None]:
+    damaged = f"{str(path)!r} is a gzip file that is cut off or damaged"
+    with (
+        boundary(DataError, f"{str(path)!r} could not be read"),
+        boundary(DataError, damaged, EOFError, zlib.error, gzip.BadGzipFile),
+    ):
+        yield
+
+
+def unpacked(path: Path) -> IO[bytes]:
+    """Open a file for reading bytes, unpacked when it is gzip."""
+    with path.open("rb") as stream:
+        packed = stream.read(2) == _GZIP
+    return cast(IO[bytes], gzip.open(path, "rb")) if packed else path.open("rb")
 
 
 def _utf16_without_bom(head: bytes) -> str:

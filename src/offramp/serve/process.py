@@ -80,10 +80,6 @@ def run(
     names = [candidate] if isinstance(candidate, str) else list(candidate or ["chosen"])
     with opened(workspace) as there:
         candidates = [there.candidate(name) for name in names]
-        if settings.engine == "vllm":
-            from offramp.serve.passing import serve_vllm
-
-            return serve_vllm(there, candidates, settings, ready)
         served = load(there, candidates, settings)
     sys.setswitchinterval(_SWITCH_S)
     return run_loop(until_told(Serving(served, settings), ready))

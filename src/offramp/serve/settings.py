@@ -1,7 +1,6 @@
 """How a serving process listens, batches and holds back."""
 
 from pathlib import Path
-from typing import Literal
 
 from pydantic import Field
 
@@ -30,7 +29,5 @@ class ServeSettings(Frozen):
     """How long requests under way may take after SIGTERM."""
     ood: bool = False
     """Say of every input how unusual it is beside the training rows; costs an embedding where the model makes none."""
-    engine: Literal["embedded", "vllm"] = "embedded"
-    """Who runs decoders: this process, or a vLLM child process to which requests are passed on."""
     threads: int | None = Field(default=None, ge=1)
     """Threads of the model's arithmetic; default what torch chooses."""
