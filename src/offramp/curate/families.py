@@ -21,7 +21,7 @@ from offramp.curate import duplicates, lexical, neighbours, semantic
 from offramp.curate.cells import EXACT_ROWS
 from offramp.curate.finding import Finding
 from offramp.curate.neighbours import Embedder, Neighbourhood, Thresholds
-from offramp.curate.run import Run
+from offramp.curate.run import Run, give_back
 from offramp.curate.split import Item, components
 from offramp.types import Progress
 
@@ -125,6 +125,7 @@ def around(run: Run, links: list[tuple[str, str]], encoders: Encoders, progress:
     found = neighbours.survey(row_tables.Texts(view), vectors, thresholds=near, progress=progress)
     pairs = neighbours.family_pairs(found.pairs, near)
     links = run.followed([*links, *((ids[a], ids[b]) for a, b, _, _ in pairs.rows())])
+    give_back()
     return Around(view, ids, vectors, found, exact, near, links, noted)
 
 

@@ -20,7 +20,7 @@ from offramp.curate.label_review import Beside
 from offramp.curate.left_out import MAX_CELLS
 from offramp.curate.neighbours import Neighbourhood
 from offramp.curate.quality import encoding, refusals
-from offramp.curate.run import Run
+from offramp.curate.run import Run, give_back
 from offramp.curate.settings import TaskLike
 from offramp.types import Progress
 
@@ -33,6 +33,7 @@ def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progres
     progress("judging rows", 0, 4)
     _off_task(run, around, held)
     progress("judging rows", 1, 4)
+    give_back()
     outside = _outside(run, held)
     found = quality.findings(outside, from_incumbent=task.target_is_incumbent, seed=run.seed)
     del outside

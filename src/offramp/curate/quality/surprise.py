@@ -15,7 +15,7 @@ import numpy as np
 from offramp import rows as row_tables
 
 _READ_CHARACTERS = 300
-_ORDERED_CHARACTERS = 40
+_ORDERED_BYTES = 40
 _DIGIT = re.compile(r"\d")
 _LEARNED_CHARACTERS = 2_000_000
 _ALPHABET = 1024
@@ -43,27 +43,19 @@ def _distinct(texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray, int]:
     Neighbours in the alphabet are alike, so distinct forms are in that order, for a sample that takes every k-th. They
     are told apart by digests and ordered by how they begin: a million forms are half a gigabyte.
     """
-    seen: dict[bytes, int] = {}
-    begins: list[str] = []
-    first: list[int] = []
-    which = np.empty(len(texts), np.int64)
-    characters = 0
+    digests, begins = np.zeros(len(texts), np.uint64), np.zeros(len(texts), f"S{_ORDERED_BYTES}")
+    sizes = np.zeros(len(texts), np.int64)
     for at, text in enumerate(texts):
         form = _form(text)
-        if not form:
-            which[at] = -1
-            continue
-        digest = hashlib.blake2b(form.encode("utf-8", "surrogatepass"), digest_size=16).digest()
-        found = seen.setdefault(digest, len(first))
-        if found == len(first):
-            first.append(at)
-            begins.append(form[:_ORDERED_CHARACTERS])
-            characters += len(form)
-        which[at] = found
-    order = np.array(sorted(range(len(first)), key=begins.__getitem__), np.int64)
-    place = np.full(len(first) + 1, -1)
-    place[order] = np.arange(len(first))
-    return place[which], np.array(first, np.int64)[order], characters
+        coded = form.encode("utf-8", "surrogatepass")
+        digests[at] = int.from_bytes(hashlib.blake2b(coded, digest_size=8).digest(), "little")
+        begins[at], sizes[at] = coded, len(form)
+    _, first, which = np.unique(digests, return_index=True, return_inverse=True)
+    order = np.argsort(begins[first], kind="stable")
+    order = order[sizes[first[order]] > 0]
+    place = np.full(len(first), -1)
+    place[order] = np.arange(len(order))
+    return place[which], first[order], int(sizes[first[order]].sum())
 
 
 class _Model:
