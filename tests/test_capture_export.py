@@ -20,6 +20,10 @@ def chat(n: int, text: str, label: str, **more) -> Call:
         "request": json.dumps(request).encode(),
         "answer": json.dumps(answer).encode(),
         "answered_by": "openai",
+        "alias": "tickets",
+        "flavor": "chat",
+        "route": "record",
+        "status": 200,
     }
     facts = {
         "latency_s": 0.5,
@@ -31,11 +35,7 @@ def chat(n: int, text: str, label: str, **more) -> Call:
     return Call(
         f"call-{n:03}",
         1_780_000_000.0 + n,
-        "tickets",
-        "chat",
-        "record",
-        200,
-        **{**given, **facts, "tags": {}, **more},
+        **{**given, **facts, **more},
     )
 
 

@@ -260,18 +260,18 @@ def test_a_schema_noted_beside_a_tuned_model_holds_its_answers(tuned, base):
 
 
 def test_a_tool_call_becomes_the_message_that_logs_have():
-    from offramp.models.decoder import _message
+    from offramp.models.decoder import message_of
 
     found = json.loads(
-        _message('Let me look.\n<tool_call>\n{"name": "find", "arguments": {"id": 3}}\n</tool_call>')
+        message_of('Let me look.\n<tool_call>\n{"name": "find", "arguments": {"id": 3}}\n</tool_call>')
     )
 
     assert found["content"] == "Let me look."
     assert found["tool_calls"] == [
         {"type": "function", "function": {"name": "find", "arguments": '{"id": 3}'}}
     ]
-    assert _message("no call") == "no call"
-    assert _message("<tool_call>{broken}</tool_call>") == "<tool_call>{broken}</tool_call>"
+    assert message_of("no call") == "no call"
+    assert message_of("<tool_call>{broken}</tool_call>") == "<tool_call>{broken}</tool_call>"
 
 
 def said(*logprobs: float) -> Said:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import openai
@@ -44,7 +45,7 @@ def workspace(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
         "curate": {"holdout_ratio": 0.2},
     }
     made = init(folder / "ws", resolve(content, overrides=None, where="a test"))
-    made.roster.__dict__ |= {"embedder": Backed(), "static": None}
+    made.roster.__dict__ |= {"embedder": Backed(SimpleNamespace(path=folder)), "static": None}
     return made
 
 

@@ -205,7 +205,9 @@ def _threshold(
         return None, {}
     if wish.threshold is not None:
         if wish.max_error is not None:
-            raise ConfigError("`threshold` and `max_error` were both given; `max_error` chooses one; say one of them")
+            raise ConfigError(
+                "`threshold` and `max_error` were both given; `max_error` chooses one; say one of them"
+            )
         return wish.threshold, {}
     if wish.max_error is None:
         raise ConfigError("a cascade was asked for; say how many wrong answers you accept (--cascade 0.05)")

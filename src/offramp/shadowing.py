@@ -96,9 +96,7 @@ class ShadowReport:
     """Chance of a false certificate."""
 
 
-def pairs(
-    calls: Iterable[Call], right: Mapping[str, Right], deployment: str | None = None
-) -> Iterator[Pair]:
+def pairs(calls: Iterable[Call], right: Mapping[str, Right], deployment: str | None = None) -> Iterator[Pair]:
     """Yield pairs as they become whole, of one deployment if named; `calls` about by their time, in either order."""
     waiting: dict[str, Call] = {}
     most = _WAITING

@@ -78,7 +78,7 @@ def serve(
     wish: Annotated[
         list[str] | None,
         typer.Option(
-            "--with", metavar="KEY=VALUE", help="host, unix_socket, engine=vllm, ood=true, max_batch …"
+            "--with", metavar="KEY=VALUE", help="host, unix_socket, ood=true, max_batch …"
         ),
     ] = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,

@@ -10,14 +10,14 @@ says against the request itself (400, 401, 404 …) is the client's answer; aski
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import aiohttp
 from multidict import CIMultiDict
 
 from offramp.gateway import translate, wire
-from offramp.gateway.upstream import Failed, Reply, Upstream
+from offramp.gateway.upstream import LARGEST_REPLY_BYTES, Failed, Reply, Upstream
 from offramp.gateway.wire import Asked, Assembly, Said
 from offramp.route import Plan, Target, doubt
 from offramp.types import Deployment
@@ -26,10 +26,19 @@ from offramp.web.sse import Event, Events
 
 PASSED_ON = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 422})
 """What the incumbent says about the request and not about itself."""
+_ABOUT_REQUEST = frozenset({400, 413, 422})
 _CHAT_PATH = "/chat/completions"
+_NO_STREAM = ("application/json", "text/html")
+_READS_S = 30.0
+_ENDS_S = 0.2
+_UNREAD = "the client does not read its answer"
 
 Send = Callable[[bytes], Awaitable[None]]
 """Writes a piece of the answer to the client; the first call sends the head as well."""
+
+
+class ClientLeft(Exception):
+    """The client closed its connection; no `ConnectionError`, which may be an upstream's."""
 
 
 @dataclass(slots=True)
@@ -87,7 +96,7 @@ class Turn:
             return await self._hedged(self.plan.hedge_s)
         spare: Outcome | None = None
         refused: Outcome | None = None
-        for target in self.plan.targets:
+        for target in self._order():
             found = await self._asked_whole(target)
             if isinstance(found, Outcome):
                 reason = self._doubt(target, found)
@@ -95,15 +104,15 @@ class Turn:
                     return found
                 self.reasons.append(reason)
                 spare = found
-            elif found is not None and found.reply is not None:
-                refused = self._passed_on(target, found)
+            elif found is not None:
+                refused = self._passed_on(target, found) or refused
         return self._left(spare, refused)
 
     async def stream(self, send: Send) -> Outcome:
         """The same for a stream: pieces go to `send` as they come, from whoever first has something to say."""
         spare: Outcome | None = None
         refused: Outcome | None = None
-        for target in self.plan.targets:
+        for target in self._order():
             if target == "candidate" and (
                 self.plan.judged or self.asked.flavor != "chat" or self._familiarity
             ):
@@ -118,11 +127,13 @@ class Turn:
             streamed = await self._asked_stream(target, send)
             if isinstance(streamed, Outcome):
                 return streamed
-            if streamed is not None and streamed.reply is not None:
-                refused = self._passed_on(target, streamed)
+            if streamed is not None:
+                refused = self._passed_on(target, streamed) or refused
         left = self._left(spare, refused)
-        pieces = self._pieces(left) if left is spare else None
-        return left if pieces is None else await self._as_stream(left, pieces, send)
+        if left is not spare:
+            return left
+        pieces = self._pieces(left)
+        return self._left(None, refused) if pieces is None else await self._as_stream(left, pieces, send)
 
     # ---- one target --------------------------------------------------------------------------------------------
 
@@ -150,13 +161,12 @@ class Turn:
         translated = target == "candidate" and self.asked.flavor != "chat"
         if reply.status != 200:
             if target == "incumbent" and reply.status in PASSED_ON:
-                upstream.breaker.note(True, time.monotonic())
-                return self._told(target, upstream, reply, error=f"{upstream.name} answered {reply.status}")
+                return self._refusal(target, upstream, reply)
             raise Failed("status", f"{upstream.name} answered {reply.status}", reply)
         said = wire.said("chat" if translated else self.asked.flavor, reply.body)
         problem = wire.problem("chat" if translated else self.asked.flavor, said, status=200)
         if problem is not None:
-            raise Failed("empty", f"{upstream.name}: {problem}")
+            raise Failed("empty", f"{upstream.name}: {problem}", reply if _is_whole(said) else None, said)
         upstream.breaker.note(True, time.monotonic())
         if translated and not self.asked.stream:
             body = translate.from_chat(self.asked.flavor, wire.loads(reply.body), model=self.asked.model)
@@ -181,16 +191,19 @@ class Turn:
                 if response.status != 200:
                     reply = await upstream.read(response)
                     if target == "incumbent" and reply.status in PASSED_ON:
-                        return self._told(
-                            target, upstream, reply, error=f"{upstream.name} answered {reply.status}"
-                        )
+                        return self._refusal(target, upstream, reply)
                     raise Failed("status", f"{upstream.name} answered {reply.status}", reply)
                 await relay.run(response, first)
         except Failed as failure:
             return await self._broken(target, upstream, relay, failure)
         except TimeoutError:
-            late = Failed("timeout", f"{upstream.name} gave no token within {upstream.patience.first_s:g} s")
+            if relay.sending:
+                raise ConnectionResetError(_UNREAD) from None
+            limit_s = upstream.patience.between_s if relay.sent else upstream.patience.first_s
+            late = Failed("timeout", f"{upstream.name} gave no token within {limit_s:g} s")
             return await self._broken(target, upstream, relay, late)
+        except ClientLeft as left:
+            raise ConnectionResetError(str(left)) from left
         upstream.breaker.note(True, time.monotonic())
         return self._streamed(target, upstream, relay)
 
@@ -198,13 +211,17 @@ class Turn:
         self, target: Target, upstream: Upstream, relay: "Relay", failure: Failed
     ) -> Outcome | Failed:
         """A stream failed: somebody else may answer as long as the client has seen nothing."""
+        if relay.sent and relay.assembly.complete:
+            # Only the end of the connection is missing, not a word of the answer.
+            upstream.breaker.note(True, time.monotonic())
+            return self._streamed(target, upstream, relay)
         self._failed(upstream, failure)
         if not relay.sent:
             return failure
         refusal = Refusal(
             502, f"the answer broke off: {failure.text}", kind="server_error", code="upstream_error"
         )
-        await relay.send(wire.error_event(self.asked.flavor, refusal))
+        await _sent(relay.send, [wire.error_event(self.asked.flavor, refusal)])
         return self._streamed(target, upstream, relay, error=failure.text)
 
     def _streamed(
@@ -230,8 +247,7 @@ class Turn:
     async def _as_stream(self, found: Outcome, pieces: Iterator[bytes], send: Send) -> Outcome:
         """Send a whole chat answer to a client that asked for a stream."""
         found.first_token_s = time.perf_counter() - self.began
-        for piece in pieces:
-            await send(piece)
+        await _sent(send, pieces)
         found.sent = True
         return found
 
@@ -246,13 +262,20 @@ class Turn:
             return None
         return doubt(self.deployment, found.said.confidence, found.said.ood)
 
+    def _order(self) -> list[Target]:
+        """Return who is asked, in turn: whoever failed often just now comes last, as late is better than never."""
+        now, last = time.monotonic(), []
+        for target in self.plan.targets if len(self.plan.targets) > 1 else ():
+            upstream = self.upstreams.get(target)
+            if upstream is not None and upstream.breaker.open(now):
+                self.reasons.append(f"{upstream.name} failed often just now and comes last")
+                last.append(target)
+        return [target for target in self.plan.targets if target not in last] + last
+
     def _ready(self, target: Target) -> Upstream | None:
         upstream = self.upstreams.get(target)
         if upstream is None:
             self.reasons.append(f"no {target} can be asked")
-            return None
-        if len(self.plan.targets) > 1 and upstream.breaker.open(time.monotonic()):
-            self.reasons.append(f"{upstream.name} failed often just now and is left alone")
             return None
         self.attempts += 1
         return upstream
@@ -270,7 +293,9 @@ class Turn:
     def _failed(self, upstream: Upstream, failure: Failed) -> Failed:
         self.reasons.append(failure.text)
         if failure.kind != "private":
-            upstream.breaker.note(False, time.monotonic())
+            # Who says that a request is wrong for it is in good health.
+            well = failure.reply is not None and failure.reply.status in _ABOUT_REQUEST
+            upstream.breaker.note(well, time.monotonic())
         return failure
 
     def _told(
@@ -294,13 +319,39 @@ class Turn:
             error,
         )
 
+    def _refusal(self, target: Target, upstream: Upstream, reply: Reply) -> Outcome:
+        """Return what the incumbent says against the request."""
+        upstream.breaker.note(True, time.monotonic())
+        error = f"{upstream.name} answered {reply.status}"
+        return self._told(target, upstream, self._readable(upstream, reply), error=error)
+
     def _passed_on(self, target: Target, failure: Failed) -> Outcome | None:
-        upstream = self.upstreams.get(target)
-        if upstream is None or failure.reply is None:
+        """Return what the client is told when nobody answers: the incumbent's own words, where there are any."""
+        upstream, reply = self.upstreams.get(target), failure.reply
+        if upstream is None or reply is None or target != "incumbent":
             return None
-        found = self._told(target, upstream, failure.reply, error=failure.text)
+        if reply.status == 200:
+            return self._told(target, upstream, reply, said=failure.said, error=failure.text)
+        found = self._told(target, upstream, self._readable(upstream, reply), error=failure.text)
         found.answered_by = None
         return found
+
+    def _readable(self, upstream: Upstream, reply: Reply) -> Reply:
+        """Return a refusal as it is where official clients can read it, else in their shape with the same status."""
+        try:
+            body = wire.loads(reply.body)
+        except ValueError:
+            body = None
+        if reply.status >= 400 and isinstance(body, dict) and body.get("error"):
+            return reply
+        refusal = Refusal(
+            reply.status if reply.status >= 400 else 502,
+            f"{upstream.name} answered {reply.status}, and nothing that can be read",
+            code="upstream_error",
+        )
+        headers = CIMultiDict(reply.headers)
+        headers["Content-Type"] = "application/json"
+        return Reply(refusal.status, headers, body_of(refusal, anthropic=self.asked.flavor == "messages"))
 
     def _left(self, spare: Outcome | None, refused: Outcome | None) -> Outcome:
         """Nobody's answer stands: an answer that is not sure is better than none, unless nothing may leave."""
@@ -319,9 +370,9 @@ class Turn:
 
     async def _hedged(self, after_s: float) -> Outcome:
         """Ask the second as well when the first is slow; the first answer that stands wins."""
-        first = asyncio.ensure_future(self._asked_whole(self.plan.targets[0]))
-        running = {first: self.plan.targets[0]}
-        rest = list(self.plan.targets[1:])
+        rest = self._order()
+        first = rest.pop(0)
+        running = {asyncio.ensure_future(self._asked_whole(first)): first}
         spare: Outcome | None = None
         refused: Outcome | None = None
         try:
@@ -337,8 +388,8 @@ class Turn:
                             return found
                         self.reasons.append(reason)
                         spare = found
-                    elif found is not None and found.reply is not None:
-                        refused = self._passed_on(target, found)
+                    elif found is not None:
+                        refused = self._passed_on(target, found) or refused
                 if rest:
                     target = rest.pop(0)
                     running[asyncio.ensure_future(self._asked_whole(target))] = target
@@ -354,7 +405,7 @@ class Relay:
     def __init__(self, asked: Asked, upstream: Upstream, send: Send, *, began: float) -> None:
         """Nothing is sent before the first piece of content."""
         self.assembly = Assembly(asked.flavor)
-        self.sent = False
+        self.sent = self.sending = False
         self.first_token_s: float | None = None
         self._upstream = upstream
         self._send = send
@@ -368,25 +419,42 @@ class Relay:
             Failed: it ended early, made no sense, said an error, or had nothing to say.
         """
         name, content = self._upstream.name, response.content
-        if not response.content_type.startswith("text/event-stream"):
+        if response.content_type in _NO_STREAM:
             raise Failed(
                 "malformed", f"{name} was asked for a stream and answered {response.content_type!r:.80}"
             )
-        events, assembly, held = Events(), self.assembly, b""
-        while part := await content.readany():
+        events, assembly, held, size = Events(), self.assembly, b"", 0
+        while not assembly.done and (part := await content.readany()):
+            size += len(part)
+            if size > LARGEST_REPLY_BYTES:
+                raise Failed("large", f"{name} answered with more than {LARGEST_REPLY_BYTES:,} bytes")
             held += self._taken(events.feed(part), events)
             if assembly.started and held:
                 self._renew(deadline)
                 await self.send(held)
                 held = b""
-        held += self._taken(events.end(), events)
+        if not assembly.done:
+            held += self._taken(events.end(), events)
         if not assembly.complete:
             raise Failed("cut", f"{name}: its stream ended early")
-        problem = None if self.sent else wire.problem(assembly.flavor, assembly.said(), status=200)
-        if problem is not None:
-            raise Failed("empty", f"{name}: {problem}")
+        said = None if self.sent else assembly.said()
+        problem = None if said is None else wire.problem(assembly.flavor, said, status=200)
+        if said is not None and problem is not None:
+            reply = Reply(200, {"Content-Type": "text/event-stream; charset=utf-8"}, held)
+            raise Failed("empty", f"{name}: {problem}", reply if _is_whole(said) else None, said)
         if held:
             await self.send(held)
+        if not content.at_eof():
+            await self._ended(content)
+
+    async def _ended(self, content: aiohttp.StreamReader) -> None:
+        """Read to its end what has nothing to say any more, so that the connection can be used again."""
+        try:
+            async with asyncio.timeout(_ENDS_S):
+                while await content.readany():
+                    pass
+        except (TimeoutError, aiohttp.ClientError):
+            pass
 
     def _taken(self, found: list[Event], events: Events) -> bytes:
         """Take events in; return their bytes.
@@ -410,6 +478,35 @@ class Relay:
             deadline.reschedule(now + between_s)
 
     async def send(self, piece: bytes) -> None:
-        """Write to the client."""
-        self.sent = True
-        await self._send(piece)
+        """Write to the client.
+
+        Raises:
+            ClientLeft: it is not there any more.
+        """
+        self.sent = self.sending = True
+        try:
+            await self._send(piece)
+        except ConnectionError as gone:
+            raise ClientLeft(str(gone)) from gone
+        self.sending = False
+
+
+async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
+    """Send pieces to a client that has half a minute to read them.
+
+    Raises:
+        ConnectionError: it did not, or has left.
+    """
+    try:
+        async with asyncio.timeout(_READS_S):
+            for piece in pieces:
+                await send(piece)
+    except TimeoutError:
+        raise ConnectionResetError(_UNREAD) from None
+    except ClientLeft as left:
+        raise ConnectionResetError(str(left)) from left
+
+
+def _is_whole(said: Said) -> bool:
+    """Say whether an answer without a word is one all the same, as the app would be given without a gateway."""
+    return said.error is None and said.message is not None and said.finish_reason is not None

@@ -235,7 +235,7 @@ class DecoderModel:
         if self.asker is not None:
             return self.asker.read(text)
         if self.task.kind == "chat":
-            text = _message(text)
+            text = message_of(text)
         return (text, None) if text.strip() else (None, "the answer is empty")
 
 
@@ -385,7 +385,7 @@ def _equal(texts: Sequence[str | None], rows: pa.Table) -> list[float]:
     ]
 
 
-def _message(text: str) -> str:
+def message_of(text: str) -> str:
     """Return an answer that calls tools as the message that logs have; other answers as they are."""
     calls = [json_of(found) for found in _TOOL_CALL.findall(text)]
     if not calls or not all(isinstance(call, dict) and "name" in call for call in calls):

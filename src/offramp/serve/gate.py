@@ -55,10 +55,10 @@ def _begun(text: str, marker: str) -> int:
 
 def _calls(text: str) -> tuple[dict[str, Any], ...]:
     from offramp.models.chat import json_of
-    from offramp.models.decoder import _message
+    from offramp.models.decoder import message_of
     from offramp.serve.answering import with_id
 
-    message = json_of(_message(text))
+    message = json_of(message_of(text))
     if not isinstance(message, dict) or not message.get("tool_calls"):
         return ()
     return tuple(with_id(call) for call in message["tool_calls"])

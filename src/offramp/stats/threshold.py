@@ -170,10 +170,12 @@ def fewest_rows(limit: float, delta: float = 0.1) -> int:
 def _whole_error_steps(rows: int, limit: float, delta: float) -> Counts:
     """Return counts of rows at which one more error becomes tolerable: there the test errs in just delta of cases."""
     errors = np.arange(math.ceil(rows * limit) + 1)
-    n = np.ceil(bdtrin(errors, delta, limit))  # the inverse is approximate: checked on both sides
+    n = np.ceil(bdtrin(errors, delta, limit)).astype(
+        np.int64
+    )  # the inverse is approximate: checked on both sides
     n = np.where((n > errors + 1) & (bdtr(errors, np.maximum(n - 1, errors), limit) <= delta), n - 1, n)
     n = np.where(bdtr(errors, n, limit) > delta, n + 1, n)
-    return n[n <= rows].astype(np.int64)
+    return np.asarray(n[n <= rows], dtype=np.int64)
 
 
 def _cuts(c: Floats, wanted: Counts) -> Counts:
@@ -244,7 +246,9 @@ def _checked(
         raise DataError(
             f"asked for a limit, delta and start of {shares!r}; found one not between 0 and 1; give shares between"
         )
-    given = [np.asarray(x, dtype=float) for x in (confidence, loss) + (() if incumbent is None else (incumbent,))]
+    given = [
+        np.asarray(x, dtype=float) for x in (confidence, loss) + (() if incumbent is None else (incumbent,))
+    ]
     good = all(x.ndim == 1 and x.shape == given[0].shape and len(x) for x in given)
     if not good or not all(bool(((x >= 0) & (x <= 1)).all()) for x in given):
         raise DataError(
