@@ -44,7 +44,7 @@ from offramp.curate.ledger import apply, drop
 from offramp.curate.neighbours import Thresholds
 from offramp.curate.notes import notes
 from offramp.curate.prompts import repeated
-from offramp.curate.run import Run
+from offramp.curate.run import Run, give_back
 from offramp.curate.settings import SPLIT_SCHEMA, Certificate, Curated, CurateSettings, Guided, TaskLike
 from offramp.curate.split import Item, Placed, split
 from offramp.errors import ConfigError, DataError
@@ -137,6 +137,7 @@ def curate(
     limits, vectors = settings.model_copy(update={"near": found.thresholds}), _vectors(run, found)
     # The rows as they were compared are a copy of all texts.
     del found
+    give_back()
     certificate = certify(run.view, splits, vectors, limits, seed=seed)
     if not run.labelled:
         certificate = certificate.model_copy(update={"unseen_labels": ()})

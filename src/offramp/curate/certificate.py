@@ -4,12 +4,13 @@ It looks at the finished splits only and shares no state with the code that made
 """
 
 import hashlib
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from offramp import rows as row_tables
 from offramp.curate.duplicates import pins
@@ -43,12 +44,9 @@ def certify(
 ) -> Certificate:
     """Certify the splits of `view`; `vectors` are its rows' embeddings, in order."""
     names = np.array(splits.column("split").to_pylist())
-    families = splits.column("family").to_pylist()
-    sizes = Counter(families)
-    places: dict[str, set[str]] = defaultdict(set)
-    for family, name, pin in zip(families, names.tolist(), pins(view), strict=True):
-        if pin is None:
-            places[family].add(name)
+    sizes = pc.value_counts(splits.column("family")).field("counts")
+    free = splits.filter(pa.array([pin is None for pin in pins(view)], pa.bool_()))
+    places = free.group_by("family").aggregate([("split", "count_distinct")]).column("split_count_distinct")
     cosine, likeness, near = _closest(view, names, vectors, settings)
     counts = Counter(names.tolist())
     by_split: dict[bool, set[str]] = {True: set(), False: set()}
@@ -57,9 +55,9 @@ def certify(
     unseen = by_split[False] - by_split[True]
     return Certificate(
         rows={name: counts[name] for name in SPLITS},
-        families=sum(size > 1 for size in sizes.values()),
-        largest_family=max(sizes.values(), default=0),
-        straddling=sum(len(found) > 1 for found in places.values()),
+        families=int((sizes.to_numpy() > 1).sum()),
+        largest_family=pc.max(sizes).as_py() or 0,
+        straddling=int((places.to_numpy() > 1).sum()),
         largest_cosine=round(cosine, 4),
         largest_likeness=round(likeness, 4),
         near_pairs=near,
@@ -81,12 +79,14 @@ def _closest(
     view: pa.Table, names: np.ndarray, vectors: np.ndarray | Picked, settings: CurateSettings
 ) -> tuple[float, float, int]:
     """Return the largest cosine and likeness across splits, and how many pairs are near enough for one family."""
-    pieces = Pieces(row_tables.Texts(view))
+    texts = row_tables.Texts(view)
     near, top_cosine, top_likeness, pairs = settings.near, -1.0, 0.0, 0
     for name, other in (("holdout", ("train", "validation")), ("validation", ("train",))):
         asked, against = np.flatnonzero(names == name), np.flatnonzero(np.isin(names, other))
         asked = asked[:: max(1, -(-len(asked) // CHECKED_ROWS))]
         for row, columns, cosines in _nearest(vectors, asked, against):
+            # Few rows are looked at twice, and the pieces of all would be more than the rest of curation takes.
+            pieces = Pieces(texts)
             for column, cosine in zip(columns, cosines, strict=True):
                 likeness = pieces.likeness(row, column)
                 alike = cosine >= near.family_cosine and likeness >= near.family_likeness
