@@ -6,6 +6,7 @@ import signal
 import sys
 import threading
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -19,8 +20,11 @@ if TYPE_CHECKING:
     from offramp.production import Production
     from offramp.shadowing import ShadowReport
     from offramp.types import Deployment
+    from offramp.workspace import Workspace
 
 _DAY_S = 86_400.0
+INCUMBENT = "incumbent"
+"""Name of the upstream that `--upstream` gives."""
 
 
 @app.command()
@@ -36,19 +40,25 @@ def gateway(
     """Answer OpenAI and Anthropic requests: recorded, shadowed or routed, as `offramp deploy` says; ends with Ctrl-C.
 
     Apps change one thing: their base_url. Until something is deployed every request goes to the upstream as it came.
+    A folder that is no workspace yet becomes one when --upstream is given, so that recording can begin before anything.
     """
     from offramp.capture import masking
     from offramp.gateway.run import run
+    from offramp.settings import FILE, Settings, checked
+    from offramp.workspace import init
 
+    if upstream is not None and not (folder / FILE).exists():
+        kept = {"upstreams": ({"name": INCUMBENT, "base_url": upstream},)}
+        init(folder, Settings.model_validate({"name": folder.resolve().name, "gateway": kept})).close()
     with opened(folder, set_, quiet=True) as workspace:
         settings = workspace.settings.gateway
         redact = masking(workspace.roster.redactor) if settings.capture.personal == "mask" else None
         path = workspace.path
     given: dict[str, Any] = {"host": host, "port": port}
     if upstream is not None:
-        given["upstreams"] = ({"name": "incumbent", "base_url": upstream},)
+        given["upstreams"] = ({"name": INCUMBENT, "base_url": upstream},)
     fields = {**settings.model_dump(), **{name: value for name, value in given.items() if value is not None}}
-    asked = type(settings).model_validate(fields)
+    asked = checked(type(settings), fields, where="`offramp gateway`")
     _log_without([key for one in asked.upstreams if (key := os.environ.get(one.api_key_env or ""))])
     run(path, asked, redact=redact, ready=_listening)
 
@@ -77,9 +87,7 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one.")] = 8081,
     wish: Annotated[
         list[str] | None,
-        typer.Option(
-            "--with", metavar="KEY=VALUE", help="host, unix_socket, ood=true, max_batch …"
-        ),
+        typer.Option("--with", metavar="KEY=VALUE", help="host, unix_socket, ood=true, max_batch …"),
     ] = None,
     with_parent: Annotated[bool, typer.Option(hidden=True)] = False,
 ) -> None:
@@ -161,13 +169,19 @@ def traffic(
     folder: Folder = HERE,
     days: Annotated[float, typer.Option(min=0, help="How far back to look.")] = 1.0,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show it again every two seconds.")] = False,
-    set_: Set = None,
+    to: Annotated[
+        Path | None, typer.Option(help="Write the calls as a log that `offramp init --from` reads.")
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Whose calls to write; default this task's.")] = None,
     json: Json = False,
 ) -> None:
     """Show who answered what, how fast and for how much, and what the pairs of a shadow prove so far."""
     from offramp.production import production
 
-    with opened(folder, set_, quiet=True) as workspace:
+    since = time.time() - days * _DAY_S
+    with opened(folder, None, quiet=True) as workspace:
+        if to is not None:
+            return _written(workspace, to, model or workspace.alias, since)
         while True:
             found = production(workspace.roster, since=time.time() - days * _DAY_S)
             if json:
@@ -175,8 +189,27 @@ def traffic(
             else:
                 _table(found)
             if not follow:
-                return
+                return None
             time.sleep(2)
+
+
+def _written(workspace: "Workspace", path: Path, model: str, since: float) -> None:
+    """Write captured calls that the incumbent answered as a log."""
+    from offramp.capture import write_log
+    from offramp.production import store_of
+
+    settings = workspace.settings.gateway
+    incumbent = settings.upstream(model)
+    calls = store_of(workspace.path, settings.store)
+    try:
+        # A candidate's own answers must not become what the next one is compared with.
+        done = write_log(
+            calls, path, alias=model, answered_by=incumbent.name if incumbent else INCUMBENT, since=since
+        )
+    finally:
+        calls.close()
+    left = ", ".join(f"{count} {reason}" for reason, count in done.skipped.items())
+    print(f"{done.written:,} calls written to {done.path}" + (f"; left out: {left}" if left else ""))
 
 
 @app.command()

@@ -11,7 +11,7 @@ import logging
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -41,6 +41,8 @@ _EVENTS: Mapping[str, str] = {
     "X-Accel-Buffering": "no",
 }
 _TAG = "x-offramp-tag-"
+_REMEMBERED = 1_000
+"""Models whose upstream is remembered; clients name models, so there is no end of names."""
 _LEFT = "the client left before its answer was whole"
 
 
@@ -87,7 +89,6 @@ class Counts:
         by = ("answered_by",)
         self.latency = metrics.histogram("offramp_latency_seconds", "Until the answer was whole.", labels=by)
         self.first = metrics.histogram("offramp_first_token_seconds", "Until a stream's content.", labels=by)
-        self.under_way = metrics.gauge("offramp_requests_under_way", "Requests under way.")
         for name, about in (
             ("written", "Calls written to the store."),
             ("dropped", "Calls left out because the queue was full."),
@@ -108,6 +109,8 @@ class Gateway:
         self.draining = False
         self.under_way = 0
         self._counts = Counts(self.metrics, parts.recorder)
+        self.metrics.reading("offramp_requests_under_way", "Requests under way.", lambda: self.under_way)
+        self._named = lru_cache(_REMEMBERED)(parts.settings.upstream)
         self._shadow = Shadow(parts.settings.shadow, self._keep)
         self._desk = Desk(parts, self.metrics, lambda: self.draining)
         self._span = span_writer()
@@ -158,7 +161,6 @@ class Gateway:
             )
         turn = self._turn(request, asked, began)
         self.under_way += 1
-        self._counts.under_way.set((), self.under_way)
         response: web.StreamResponse | None = None
         outcome = Outcome(499, b"", error=_LEFT)
         try:
@@ -177,7 +179,6 @@ class Gateway:
             raise
         finally:
             self.under_way -= 1
-            self._counts.under_way.set((), self.under_way)
             call = _call(came, turn, outcome)
             if client is not None and client.usd_per_day is not None:
                 self.parts.limits.spent(client.name, self.parts.price(call) or 0.0, day=day_of(came.at))
@@ -214,10 +215,9 @@ class Gateway:
         return client
 
     def _turn(self, request: web.BaseRequest, asked: wire.Asked, began: float) -> Turn:
-        settings = self.parts.settings
         active = self.parts.live.by_alias.get(asked.model)
         deployment = active.deployment if active is not None else None
-        named = settings.upstream(asked.model)
+        named = self._named(asked.model)
         incumbent = self.parts.upstreams.get(named.name) if named is not None else None
         if incumbent is None and active is None:
             raise Refusal(
@@ -310,7 +310,7 @@ def _tags(headers: Mapping[str, str]) -> dict[str, str]:
     return {
         name[len(_TAG) :].lower(): value
         for name, value in headers.items()
-        if name[: len(_TAG)].lower() == _TAG
+        if name[:1] in "xX" and name[: len(_TAG)].lower() == _TAG
     }
 
 

@@ -10,35 +10,25 @@ says against the request itself (400, 401, 404 …) is the client's answer; aski
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
-import aiohttp
 from multidict import CIMultiDict
 
 from offramp.gateway import translate, wire
-from offramp.gateway.upstream import LARGEST_REPLY_BYTES, Failed, Reply, Upstream
-from offramp.gateway.wire import Asked, Assembly, Said
+from offramp.gateway.relay import ClientLeft, Relay, Send, is_whole
+from offramp.gateway.upstream import Failed, Reply, Upstream
+from offramp.gateway.wire import Asked, Said
 from offramp.route import Plan, Target, doubt
 from offramp.types import Deployment
 from offramp.web.errors import Refusal, body_of
-from offramp.web.sse import Event, Events
 
 PASSED_ON = frozenset({400, 401, 402, 403, 404, 405, 411, 413, 414, 415, 422})
 """What the incumbent says about the request and not about itself."""
 _ABOUT_REQUEST = frozenset({400, 413, 422})
 _CHAT_PATH = "/chat/completions"
-_NO_STREAM = ("application/json", "text/html")
 _READS_S = 30.0
-_ENDS_S = 0.2
 _UNREAD = "the client does not read its answer"
-
-Send = Callable[[bytes], Awaitable[None]]
-"""Writes a piece of the answer to the client; the first call sends the head as well."""
-
-
-class ClientLeft(Exception):
-    """The client closed its connection; no `ConnectionError`, which may be an upstream's."""
 
 
 @dataclass(slots=True)
@@ -166,7 +156,7 @@ class Turn:
         said = wire.said("chat" if translated else self.asked.flavor, reply.body)
         problem = wire.problem("chat" if translated else self.asked.flavor, said, status=200)
         if problem is not None:
-            raise Failed("empty", f"{upstream.name}: {problem}", reply if _is_whole(said) else None, said)
+            raise Failed("empty", f"{upstream.name}: {problem}", reply if is_whole(said) else None, said)
         upstream.breaker.note(True, time.monotonic())
         if translated and not self.asked.stream:
             body = translate.from_chat(self.asked.flavor, wire.loads(reply.body), model=self.asked.model)
@@ -208,7 +198,7 @@ class Turn:
         return self._streamed(target, upstream, relay)
 
     async def _broken(
-        self, target: Target, upstream: Upstream, relay: "Relay", failure: Failed
+        self, target: Target, upstream: Upstream, relay: Relay, failure: Failed
     ) -> Outcome | Failed:
         """A stream failed: somebody else may answer as long as the client has seen nothing."""
         if relay.sent and relay.assembly.complete:
@@ -225,7 +215,7 @@ class Turn:
         return self._streamed(target, upstream, relay, error=failure.text)
 
     def _streamed(
-        self, target: Target, upstream: Upstream, relay: "Relay", *, error: str | None = None
+        self, target: Target, upstream: Upstream, relay: Relay, *, error: str | None = None
     ) -> Outcome:
         said, body = relay.assembly.said(), wire.dumps(relay.assembly.body())
         found = self._told(target, upstream, Reply(200, {}, body), said=said, error=error)
@@ -399,98 +389,6 @@ class Turn:
         return self._left(spare, refused)
 
 
-class Relay:
-    """Passes a stream on, whole events only, and assembles it on the way."""
-
-    def __init__(self, asked: Asked, upstream: Upstream, send: Send, *, began: float) -> None:
-        """Nothing is sent before the first piece of content."""
-        self.assembly = Assembly(asked.flavor)
-        self.sent = self.sending = False
-        self.first_token_s: float | None = None
-        self._upstream = upstream
-        self._send = send
-        self._began = began
-        self._renewed = float("-inf")
-
-    async def run(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> None:
-        """Pass the stream on to its end; `deadline` is that of the first token, and moved on as pieces come.
-
-        Raises:
-            Failed: it ended early, made no sense, said an error, or had nothing to say.
-        """
-        name, content = self._upstream.name, response.content
-        if response.content_type in _NO_STREAM:
-            raise Failed(
-                "malformed", f"{name} was asked for a stream and answered {response.content_type!r:.80}"
-            )
-        events, assembly, held, size = Events(), self.assembly, b"", 0
-        while not assembly.done and (part := await content.readany()):
-            size += len(part)
-            if size > LARGEST_REPLY_BYTES:
-                raise Failed("large", f"{name} answered with more than {LARGEST_REPLY_BYTES:,} bytes")
-            held += self._taken(events.feed(part), events)
-            if assembly.started and held:
-                self._renew(deadline)
-                await self.send(held)
-                held = b""
-        if not assembly.done:
-            held += self._taken(events.end(), events)
-        if not assembly.complete:
-            raise Failed("cut", f"{name}: its stream ended early")
-        said = None if self.sent else assembly.said()
-        problem = None if said is None else wire.problem(assembly.flavor, said, status=200)
-        if said is not None and problem is not None:
-            reply = Reply(200, {"Content-Type": "text/event-stream; charset=utf-8"}, held)
-            raise Failed("empty", f"{name}: {problem}", reply if _is_whole(said) else None, said)
-        if held:
-            await self.send(held)
-        if not content.at_eof():
-            await self._ended(content)
-
-    async def _ended(self, content: aiohttp.StreamReader) -> None:
-        """Read to its end what has nothing to say any more, so that the connection can be used again."""
-        try:
-            async with asyncio.timeout(_ENDS_S):
-                while await content.readany():
-                    pass
-        except (TimeoutError, aiohttp.ClientError):
-            pass
-
-    def _taken(self, found: list[Event], events: Events) -> bytes:
-        """Take events in; return their bytes.
-
-        Raises:
-            Failed: one of them is an error, or makes no sense.
-        """
-        for event in found:
-            self.assembly.take(event)
-        if self.assembly.broken is not None:
-            raise Failed("malformed", f"{self._upstream.name}: {self.assembly.broken}")
-        return events.whole
-
-    def _renew(self, deadline: asyncio.Timeout) -> None:
-        """Move the deadline on: a tenth of the pause late at most, because moving it costs."""
-        between_s, now = self._upstream.patience.between_s, asyncio.get_running_loop().time()
-        if not self.sent:
-            self.first_token_s = time.perf_counter() - self._began
-        if now - self._renewed > between_s / 10:
-            self._renewed = now
-            deadline.reschedule(now + between_s)
-
-    async def send(self, piece: bytes) -> None:
-        """Write to the client.
-
-        Raises:
-            ClientLeft: it is not there any more.
-        """
-        self.sent = self.sending = True
-        try:
-            await self._send(piece)
-        except ConnectionError as gone:
-            raise ClientLeft(str(gone)) from gone
-        self.sending = False
-
-
 async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
     """Send pieces to a client that has half a minute to read them.
 
@@ -505,8 +403,3 @@ async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
         raise ConnectionResetError(_UNREAD) from None
     except ClientLeft as left:
         raise ConnectionResetError(str(left)) from left
-
-
-def _is_whole(said: Said) -> bool:
-    """Say whether an answer without a word is one all the same, as the app would be given without a gateway."""
-    return said.error is None and said.message is not None and said.finish_reason is not None

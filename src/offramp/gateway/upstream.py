@@ -34,6 +34,7 @@ _TRIPS_AT = 5
 _RESTS_S = 2.0
 _IDLE_S = 15.0
 _AT_ONCE_S = 0.5
+_ENDS_S = 0.2
 _SKIP = ("Accept-Encoding", "User-Agent", "Accept")
 
 
@@ -110,6 +111,7 @@ class Upstream:
         self._key = address.key()
         self._unix_socket = unix_socket
         self._urls: dict[str, URL] = {}
+        self._ending: set[asyncio.Task[None]] = set()
         self._session: aiohttp.ClientSession | None = None
         self._resolver: AbstractResolver | None = None
         self._whole = aiohttp.ClientTimeout(
@@ -149,6 +151,9 @@ class Upstream:
 
     async def stop(self) -> None:
         """Close the connection pool."""
+        for ending in tuple(self._ending):
+            ending.cancel()
+        await asyncio.gather(*self._ending, return_exceptions=True)
         if self._session is not None:
             await self._session.close()
         # A connector leaves a resolver that it was given open.
@@ -239,12 +244,16 @@ class Upstream:
                 response = await session.request(method, url, **how)  # type: ignore[arg-type]
             try:
                 yield response
-            finally:
+            except BaseException:
                 # A body that was not read to its end must not be left for the next request.
-                if response.content.at_eof():
-                    response.release()
-                else:
-                    response.close()
+                response.close()
+                raise
+            if response.content.at_eof():
+                response.release()
+            else:
+                ending = asyncio.ensure_future(_ended(response))
+                self._ending.add(ending)
+                ending.add_done_callback(self._ending.discard)
 
     def _url(self, path: str) -> URL:
         url = self._urls.get(path)
@@ -295,6 +304,19 @@ class _told:
             raise Failed("cut", f"{name} closed the connection before its answer was whole") from None
         if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
             raise Failed("malformed", f"{name} gave no readable answer: {type(error).__name__}") from None
+
+
+async def _ended(response: aiohttp.ClientResponse) -> None:
+    """Read to its end what has nothing to say any more, so that its connection can be used again; nobody waits."""
+    try:
+        async with asyncio.timeout(_ENDS_S):
+            while await response.content.readany():
+                pass
+        response.release()
+    except (TimeoutError, aiohttp.ClientError):
+        pass
+    finally:
+        response.close()
 
 
 def _socket(address: tuple[object, ...]) -> socket.socket:

@@ -125,11 +125,9 @@ def choose_threshold(
     order = np.argsort(-c, kind="stable")
     c, x = c[order], x[order]
     first = max(math.ceil(start_ratio * len(c)), 1)
-    steps = (
-        _whole_error_steps(len(c), limit, delta)
-        if method == "binomial"
-        else np.linspace(first, len(c), _BETTING_STEPS).astype(np.int64)
-    )
+    steps = np.linspace(first, len(c), _BETTING_STEPS).astype(np.int64)
+    if method == "binomial":
+        steps = _whole_error_steps(len(c), limit, delta)
     cuts = _cuts(c, np.append(steps[steps >= first], len(c)))
     shown = np.union1d(cuts, _cuts(c, np.linspace(1, len(c), 50).astype(np.int64)))
     if method == "binomial":
@@ -170,9 +168,8 @@ def fewest_rows(limit: float, delta: float = 0.1) -> int:
 def _whole_error_steps(rows: int, limit: float, delta: float) -> Counts:
     """Return counts of rows at which one more error becomes tolerable: there the test errs in just delta of cases."""
     errors = np.arange(math.ceil(rows * limit) + 1)
-    n = np.ceil(bdtrin(errors, delta, limit)).astype(
-        np.int64
-    )  # the inverse is approximate: checked on both sides
+    # The inverse is approximate: checked on both sides.
+    n = np.ceil(bdtrin(errors, delta, limit)).astype(np.int64)
     n = np.where((n > errors + 1) & (bdtr(errors, np.maximum(n - 1, errors), limit) <= delta), n - 1, n)
     n = np.where(bdtr(errors, n, limit) > delta, n + 1, n)
     return np.asarray(n[n <= rows], dtype=np.int64)
