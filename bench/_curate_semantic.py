@@ -128,9 +128,7 @@ def _clean(folder: Path, embedder: StaticEmbedder) -> tuple[dict[str, Any], Goal
         figures[f"clean.{name}"] = dict(zip(CLEAN, counts, strict=True))
     table(shown, ["clean", *CLEAN])
     share = touched / rows_in_all
-    return figures, {
-        "clean rows merged by default": (round(share, 5), "<= 0.005", share <= 0.005)
-    }
+    return figures, {"clean rows merged by default": (round(share, 5), "<= 0.005", share <= 0.005)}
 
 
 def _search(folder: Path, embedder: StaticEmbedder) -> tuple[dict[str, Any], Goals]:

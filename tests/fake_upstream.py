@@ -103,10 +103,8 @@ def gateway_settings(*upstreams: UpstreamSettings, **more: Any) -> GatewaySettin
 def whole(status: int, body: Any, **headers: str) -> bytes:
     text = body if isinstance(body, bytes) else json.dumps(body).encode()
     more = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in headers.items())
-    return (
-        f"HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n{more}\r\n".encode()
-        + text
-    )
+    head = f"HTTP/1.1 {status} Said\r\ncontent-type: application/json\r\ncontent-length: {len(text)}\r\n{more}\r\n"
+    return head.encode() + text
 
 
 def completion(text: str, model: str = "big", **more: Any) -> dict[str, Any]:

@@ -335,3 +335,27 @@ def test_a_client_that_leaves_ends_the_upstreams_work_and_is_recorded(tmp_path):
     asyncio.run(go())
     [call] = kept(tmp_path)
     assert call.error is not None and "left" in call.error
+
+
+def test_an_upstreams_own_model_is_asked_for_as_named_and_the_alias_by_the_models_of_the_settings(tmp_path):
+    async def go() -> list[Any]:
+        async with FakeUpstream(says("big")) as big, FakeUpstream(says("other")) as other:
+            upstreams = (big.settings(model="gpt-x"), other.settings("claude", models=("claude-*",)))
+            async with gateway(tmp_path, *upstreams, alias="triage") as listening:
+                for model in ("triage", "gpt-4o", "claude-9"):
+                    await client(listening).chat.completions.create(**{**ASK, "model": model})
+            return [one.json["model"] for one in big.seen] + [one.json["model"] for one in other.seen]
+
+    assert asyncio.run(go()) == ["gpt-x", "gpt-4o", "claude-9"]
+
+
+def test_a_query_goes_on_and_what_is_said_to_our_own_models_does_not(tmp_path):
+    async def go() -> Any:
+        async with FakeUpstream(says("big")) as big, gateway(tmp_path, big.settings()) as listening:
+            more = {"extra_query": {"beta": "true"}, "extra_body": {"offramp": {"inputs": {}}, "x": 1}}
+            await client(listening).chat.completions.create(**ASK, **more)
+            return big.seen[0]
+
+    seen = asyncio.run(go())
+    assert seen.path == "/v1/chat/completions?beta=true"
+    assert seen.json == {**ASK, "x": 1}

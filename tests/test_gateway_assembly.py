@@ -390,3 +390,18 @@ def test_an_answer_that_cannot_be_put_together_is_told_not_raised():
     )
 
     assert "cannot be read" in assembly.said().error
+
+
+def test_an_empty_message_of_a_responses_stream_leaves_room_for_another_model():
+    made = Assembly("responses")
+    item = {"id": "m", "type": "message", "role": "assistant", "content": []}
+    for chunk in (
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": ""},
+        {"type": "response.output_item.done", "output_index": 0, "item": item},
+    ):
+        made.take(Event(json.dumps(chunk).encode()))
+    assert not made.started
+
+    made.take(Event(b'{"type": "response.output_text.done", "output_index": 0, "content_index": 0, "text": "a"}'))
+    assert made.started

@@ -8,7 +8,6 @@ Trap: costs are those of calls whose price is known, and how many have none is s
 import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,10 +20,8 @@ from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.route import current
 from offramp.shadowing import Right, Score, ShadowReport, audit, pairs, report, rights
 from offramp.stats.threshold import running_bounds
-from offramp.types import Dataset, Deployment, EvalRun, Task
+from offramp.types import Bar, Candidate, Dataset, Deployment, EvalRun, Task
 
-CALLS = "calls.db"
-"""File of the calls in a workspace."""
 _ALARM = 0.05
 
 
@@ -51,16 +48,11 @@ class Production:
         }
 
 
-def store_of(path: Path, url: str | None) -> Calls:
-    """Open the calls of a workspace, or of the database that its gateways share."""
-    return Calls.open(url or path / CALLS)
-
-
 def production(roster: Roster, *, since: float) -> Production:
     """Return what happened since a moment (unix seconds)."""
     store = roster.records.store
     newest = current(history(store))
-    calls = store_of(roster.path, roster.settings.gateway.store)
+    calls = Calls.of(roster.path, roster.settings.gateway.store)
     try:
         found = Production(sorted(newest.values(), key=lambda one: one.alias), calls.summary(since=since))
         right = rights(calls)
@@ -79,16 +71,16 @@ def _judge(
     data = next((roster.records.store.get(p, Dataset) for p in one.parents if p.startswith("dataset-")), None)
     if data is None:
         return
-    metric = _metric(roster, data.task)
-    if metric is None:
+    bar = _bar(roster, data.task)
+    if bar is None:
         return
-    score = _score(roster, metric, data.task)
+    score = _score(roster, bar.metric, data.task)
     if one.mode == "shadow":
-        known = _known(roster, one, data, metric)
-        verdict = roster.settings.verdict
-        pairs_ = list(pairs(seen, right, one.id))
+        margin = bar.margin or roster.settings.verdict.margin
+        known = _known(roster, one, data, bar.metric)
+        both = list(pairs(seen, right, one.id))
         found.shadows[one.alias] = report(
-            pairs_, score, margin=verdict.margin, alpha=verdict.alpha, known=known, now=time.time()
+            both, score, margin=margin, alpha=bar.alpha, known=known, now=time.time()
         )
         return
     watched = audit(seen, right, score, one, now=time.time())
@@ -105,13 +97,16 @@ def _judge(
         }
 
 
-def _metric(roster: Roster, task: Task) -> str | None:
+def _bar(roster: Roster, task: Task) -> Bar | None:
+    """Return the first bar over all rows whose metric is a share and asks no judge."""
     try:
         bars = roster.settings.verdict.resolved(task.kind)
     except ConfigError:
         return None
     free = (
-        bar.metric for bar in bars if not bar.metric.startswith(JUDGE) and roster.is_share(bar.metric, task)
+        bar
+        for bar in bars
+        if bar.slice is None and not bar.metric.startswith(JUDGE) and roster.is_share(bar.metric, task)
     )
     return next(free, None)
 
@@ -131,12 +126,13 @@ def _score(roster: Roster, name: str, task: Task) -> Score:
 
 def _known(roster: Roster, one: Deployment, data: Dataset, metric: str) -> list[float]:
     """Return the holdout's differences, where both were evaluated: how far they spread tells how much to bet."""
-    recorded = {candidate.name: candidate.id for candidate in roster.recorded(data)}
-    wanted = (one.candidate, recorded.get(INCUMBENT))
+    store = roster.records.store
+    # Not `roster.recorded`, which makes what is missing and needs the workspace for itself.
+    recorded = [who for who in store.all(Candidate) if who.engine == "recorded" and data.id in who.parents]
+    incumbent = next((candidate.id for candidate in recorded if candidate.name == INCUMBENT), None)
+    wanted = (one.candidate, incumbent)
     runs = {
-        run.candidate: run
-        for run in roster.records.store.all(EvalRun)
-        if run.split == "holdout" and run.dataset == data.id
+        run.candidate: run for run in store.all(EvalRun) if run.split == "holdout" and run.dataset == data.id
     }
     if any(who not in runs for who in wanted):
         return []

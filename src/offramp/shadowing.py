@@ -32,6 +32,8 @@ Score = Callable[[Sequence[str | None], Sequence[str]], np.ndarray]
 
 QUIET_S = 3600.0
 """A conversation has ended when nothing of it became known for so long; what comes later is left out."""
+_TAIL = 0.025
+"""Of a two-sided interval of 95 %."""
 _LONGEST_S = 900.0
 _WAITING = 10_000
 
@@ -130,7 +132,7 @@ def report(
     `known` are score differences of the holdout, which tell how much to bet.
     """
     same = sum(_plain(one.seen) == _plain(one.unseen) for one in found)
-    low, high = wilson_interval(same, len(found)) if found else (np.array(0.0), np.array(1.0))
+    low, high = wilson_interval(same, len(found), alpha=_TAIL) if found else (np.array(0.0), np.array(1.0))
     differences = _differences([one for one in found if one.right is not None], score, now=now)
     stream = anytime.update(anytime.start(margin, known=known), differences)
     ends = anytime.interval(stream, alpha) if differences else (None, None)

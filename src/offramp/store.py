@@ -17,10 +17,8 @@ from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import pyarrow as pa
-import pyarrow.parquet as pq
 import sqlalchemy as sa
 
 from offramp.errors import NotFoundError, StoreError, boundary
@@ -38,6 +36,9 @@ from offramp.types import (
     Verdict,
     now,
 )
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 R = TypeVar("R", bound=Record)
 
@@ -286,24 +287,30 @@ class Store:
             ]
 
 
-def write_table(table: pa.Table, path: Path) -> None:
+def write_table(table: "pa.Table", path: Path) -> None:
     """Write a table as Parquet.
 
     Raises:
         StoreError: the disk is full or read-only.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with boundary(
         StoreError, f"writing {str(path)!r}; is the disk full or read-only?", OSError, pa.ArrowException
     ):
         pq.write_table(table, path, compression="zstd")
 
 
-def read_table(path: Path) -> pa.Table:
+def read_table(path: Path) -> "pa.Table":
     """Read a Parquet table, memory-mapped.
 
     Raises:
         StoreError: the file is missing or damaged.
     """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     with boundary(StoreError, f"reading {str(path)!r}", OSError, pa.ArrowException):
         return pq.read_table(path, memory_map=True)
 

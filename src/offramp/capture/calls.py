@@ -42,6 +42,10 @@ _STATEMENT_ROWS = (64, 8, 1)
 _READ_ROWS = 1_000
 
 
+FILE = "calls.db"
+"""File of the calls in a workspace."""
+
+
 @dataclass(frozen=True)
 class Traffic:
     """Calls of one alias on one route that one upstream answered."""
@@ -81,6 +85,11 @@ class Calls:
         self._lock = threading.Lock()
         self._inode: tuple[int, int] | None = None
         self._ready = False
+
+    @classmethod
+    def of(cls, workspace: Path, url: str | None = None) -> "Calls":
+        """Return the calls of a workspace: in its file `calls.db`, or in the database that its gateways share."""
+        return cls.open(url or workspace / FILE)
 
     @classmethod
     def open(cls, where: Path | str) -> "Calls":

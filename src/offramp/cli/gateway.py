@@ -53,8 +53,8 @@ def gateway(
     with opened(folder, set_, quiet=True) as workspace:
         settings = workspace.settings.gateway
         redact = masking(workspace.roster.redactor) if settings.capture.personal == "mask" else None
-        path = workspace.path
-    given: dict[str, Any] = {"host": host, "port": port}
+        path, alias = workspace.path, workspace.alias
+    given: dict[str, Any] = {"host": host, "port": port, "alias": alias}
     if upstream is not None:
         given["upstreams"] = ({"name": INCUMBENT, "base_url": upstream},)
     fields = {**settings.model_dump(), **{name: value for name, value in given.items() if value is not None}}
@@ -195,12 +195,11 @@ def traffic(
 
 def _written(workspace: "Workspace", path: Path, model: str, since: float) -> None:
     """Write captured calls that the incumbent answered as a log."""
-    from offramp.capture import write_log
-    from offramp.production import store_of
+    from offramp.capture import Calls, write_log
 
     settings = workspace.settings.gateway
     incumbent = settings.upstream(model)
-    calls = store_of(workspace.path, settings.store)
+    calls = Calls.of(workspace.path, settings.store)
     try:
         # A candidate's own answers must not become what the next one is compared with.
         done = write_log(

@@ -175,7 +175,7 @@ class Gateway:
             if response is None:
                 response = _whole(outcome, self._own_headers(came.id, turn, outcome))
         except (asyncio.CancelledError, ConnectionError):
-            outcome.error = outcome.error or _LEFT
+            outcome.error = outcome.error or (None if outcome.sent else _LEFT)
             raise
         finally:
             self.under_way -= 1
@@ -237,9 +237,11 @@ class Gateway:
             passed = forwarded(incoming.items(), own_key=theirs and upstream.passes_key)
             return upstream.headers(passed, anthropic=anthropic)
 
-        key = self._sticky(request, asked, active)
-        decided = plan(deployment, key)
-        return Turn(asked, request.path.removeprefix("/v1"), headers, decided, upstreams, deployment, began)
+        decided = plan(deployment, self._sticky(request, asked, active))
+        aliased = active is not None or asked.model == self.parts.settings.alias
+        # With the query: Anthropic's beta features are asked for in it.
+        path = request.raw_path.removeprefix("/v1")
+        return Turn(asked, path, headers, decided, upstreams, deployment, aliased, began)
 
     def _sticky(self, request: web.BaseRequest, asked: wire.Asked, active: Active | None) -> str:
         """Return what the share is drawn by; only worked out where a share is."""

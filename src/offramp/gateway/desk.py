@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Any
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
 
-from offramp.errors import OfframpError
-from offramp.gateway.upstream import Failed, Upstream
+from offramp.errors import OfframpError, StoreError
+from offramp.gateway.upstream import Failed, Reply, Upstream
 from offramp.web.allow import forwarded, returned
-from offramp.web.errors import Refusal
+from offramp.web.errors import Refusal, headers_of, openai_error
 from offramp.web.json import dumps, loads
 from offramp.web.keys import presented
 from offramp.web.metrics import CONTENT_TYPE, Metrics
@@ -30,7 +30,21 @@ if TYPE_CHECKING:
 FEEDBACK = "/v1/offramp/feedback"
 CALLS = "/v1/offramp/calls/"
 _PASSED = re.compile(r"/v1(/[A-Za-z0-9_-][A-Za-z0-9_.:-]*)+")
+_QUERY = re.compile(r"[!$-~]{0,8000}")
+"""What a query may be sent on as: printable, without quotes and `#`, which some reader would read differently."""
+_CALL = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _METHODS = (hdrs.METH_GET, hdrs.METH_POST, hdrs.METH_DELETE)
+_OWN: dict[str, str] = {
+    "/healthz": hdrs.METH_GET,
+    "/readyz": hdrs.METH_GET,
+    "/openapi.json": hdrs.METH_GET,
+    "/metrics": hdrs.METH_GET,
+    "/v1/models": hdrs.METH_GET,
+    FEEDBACK: hdrs.METH_POST,
+}
+"""What is answered here, and the one method for it."""
+_OPEN = ("/healthz", "/readyz", "/openapi.json")
+"""What needs no key."""
 
 
 class Desk:
@@ -48,23 +62,31 @@ class Desk:
         Raises:
             Refusal: no such path or method, no key, or a body that makes no sense.
         """
-        path, method = request.path, request.method
-        if path in ("/healthz", "/readyz") and method == hdrs.METH_GET:
-            down = path == "/readyz" and self._draining()
-            return _json({"status": "draining" if down else "ok"}, 503 if down else 200)
-        if path == "/openapi.json" and method == hdrs.METH_GET:
+        path = request.raw_path.partition("?")[0]
+        if path not in _OPEN:
+            self._need_key(request)
+        expected = hdrs.METH_GET if path.startswith(CALLS) else _OWN.get(path)
+        if expected is None:
+            return await self._passed(request, path)
+        if request.method != expected:
+            return _wrong_method(f"{expected} was expected at {path[:120]}; found {request.method}", expected)
+        if path == "/v1/models":
+            return await self._models(request)
+        if path == FEEDBACK:
+            return await self._feedback(request)
+        if path.startswith(CALLS):
+            return await self._call(path.removeprefix(CALLS))
+        return self._state(path)
+
+    def _state(self, path: str) -> web.Response:
+        """Answer what load balancers and scrapers ask."""
+        if path == "/metrics":
+            return web.Response(body=self._metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
+        if path == "/openapi.json":
             text = resources.files("offramp.gateway").joinpath("openapi.json").read_bytes()
             return web.Response(body=text, content_type="application/json")
-        self._need_key(request)
-        if path == "/metrics" and method == hdrs.METH_GET:
-            return web.Response(body=self._metrics.text(), headers={hdrs.CONTENT_TYPE: CONTENT_TYPE})
-        if path == FEEDBACK and method == hdrs.METH_POST:
-            return await self._feedback(request)
-        if path.startswith(CALLS) and method == hdrs.METH_GET:
-            return await self._call(path.removeprefix(CALLS))
-        if path == "/v1/models" and method == hdrs.METH_GET:
-            return await self._models(request)
-        return await self._passed(request)
+        down = path == "/readyz" and self._draining()
+        return _json({"status": "draining" if down else "ok"}, 503 if down else 200)
 
     def _need_key(self, request: web.BaseRequest) -> None:
         keys = self._parts.keys
@@ -77,61 +99,76 @@ class Desk:
             said = loads(await request.read())
         except ValueError as failure:
             raise Refusal(400, f"a JSON object was expected; {failure}") from None
-        if not isinstance(said, dict) or not isinstance(said.get("call"), str):
-            raise Refusal(400, "an object with `call`, `kind` and `value` was expected", param="call")
-        call, kind, value = said["call"], str(said.get("kind")), said.get("value")
+        if not isinstance(said, dict):
+            raise Refusal(400, "an object with `call`, `kind` and `value` was expected")
+        call, kind, value = said.get("call"), said.get("kind"), said.get("value")
+        if not isinstance(call, str) or not _CALL.fullmatch(call):
+            raise Refusal(400, "a `call` was expected: the header x-offramp-call of an answer", param="call")
+        if not isinstance(kind, str):
+            raise Refusal(400, "a `kind` was expected: thumb, edit, label or outcome", param="kind")
         try:
             await asyncio.to_thread(self._parts.recorder.feedback, call, kind, value, at=time.time())  # type: ignore[arg-type]
-        except OfframpError as failure:
+        except StoreError:
+            raise _no_store() from None
+        except (OfframpError, ValueError) as failure:
+            # A text with half a character in it cannot be written, which is a ValueError.
             raise Refusal(400, str(failure), param="value") from None
         return _json({"call": call, "kind": kind, "kept": True})
 
     async def _call(self, call_id: str) -> web.Response:
         """Say whether a call is written: then it survives whatever happens to this process."""
-        if not await asyncio.to_thread(self._parts.recorder.is_written, call_id):
+        try:
+            written = await asyncio.to_thread(self._parts.recorder.is_written, call_id)
+        except StoreError:
+            raise _no_store() from None
+        if not written:
             raise Refusal(404, f"call {call_id[:80]!r} was asked for; it is not written", code="not_written")
         return _json({"call": call_id, "written": True})
 
     async def _models(self, request: web.BaseRequest) -> web.Response:
-        """List the upstream's models after the tasks that are routed here."""
+        """List the upstream's models after the tasks that are routed here; without such, as the upstream does."""
         since = {alias: one.deployment.created_at for alias, one in self._parts.live.by_alias.items()}
         own: list[dict[str, Any]] = [
             {"id": alias, "object": "model", "created": int(at.timestamp()), "owned_by": "offramp"}
             for alias, at in since.items()
         ]
-        theirs: list[Any] = []
+        found: Any = None
         try:
-            upstream = self._first()
-            reply = await upstream.whole(
-                "/models", None, self._headers(request, upstream), method=hdrs.METH_GET
-            )
+            reply = await self._asked(request, "/models")
+            if not own:
+                return _returned(reply)
             found = loads(reply.body)
-            theirs = found["data"] if isinstance(found, dict) and isinstance(found.get("data"), list) else []
         except (Failed, Refusal, ValueError):
+            # An app must see its task although the API is down, or there is none.
             pass
-        names = {one["id"] for one in own}
-        rest = [one for one in theirs if not (isinstance(one, dict) and one.get("id") in names)]
-        return _json({"object": "list", "data": own + rest})
+        listed = found if isinstance(found, dict) and isinstance(found.get("data"), list) else {"data": []}
+        rest = [one for one in listed["data"] if not (isinstance(one, dict) and one.get("id") in since)]
+        return _json({"object": "list", **listed, "data": own + rest})
 
-    async def _passed(self, request: web.BaseRequest) -> web.Response:
+    async def _passed(self, request: web.BaseRequest, path: str) -> web.Response:
         """Pass on what only the upstream knows."""
-        raw = request.raw_path.partition("?")[0]
-        if not _PASSED.fullmatch(raw) or request.method not in _METHODS:
-            raise Refusal(
-                404, f"{request.method} {raw[:120]!r} was asked for; there is no such path", code="not_found"
+        if not _PASSED.fullmatch(path):
+            text = f"{request.method} {path[:120]!r} was asked for; there is no such path"
+            raise Refusal(404, text, code="not_found")
+        if request.method not in _METHODS:
+            return _wrong_method(
+                f"{request.method} {path[:120]!r} was asked for; it is not passed on", *_METHODS
             )
-        upstream = self._first()
-        body = await request.read() if request.can_read_body else None
-        query = f"?{request.query_string}" if request.query_string else ""
         try:
-            reply = await upstream.whole(
-                raw.removeprefix("/v1") + query, body, self._headers(request, upstream), method=request.method
-            )
+            return _returned(await self._asked(request, path.removeprefix("/v1")))
         except Failed as failure:
             raise Refusal(502, failure.text, kind="server_error", code="upstream_error") from None
-        return web.Response(
-            status=reply.status, body=reply.body, headers=CIMultiDict(returned(reply.headers.items()))
-        )
+
+    async def _asked(self, request: web.BaseRequest, path: str) -> Reply:
+        """Ask the first upstream the same, as it was asked here: query, kind of body, and body."""
+        upstream = self._first()
+        query = request.raw_path.partition("?")[2]
+        if not _QUERY.fullmatch(query):
+            raise Refusal(400, "the query of the request's target must be percent-encoded ASCII")
+        body = (await request.read() or None) if request.can_read_body else None
+        headers = self._headers(request, upstream)
+        where = f"{path}?{query}" if query else path
+        return await upstream.whole(where, body, headers, method=request.method)
 
     def _first(self) -> Upstream:
         for upstream in self._parts.upstreams.values():
@@ -140,7 +177,28 @@ class Desk:
 
     def _headers(self, request: web.BaseRequest, upstream: Upstream) -> CIMultiDict[str]:
         own_key = not self._parts.keys.guarded and upstream.passes_key
-        return upstream.headers(forwarded(request.headers.items(), own_key=own_key), anthropic=False)
+        passed = forwarded(request.headers.items(), own_key=own_key)
+        headers = upstream.headers(passed, anthropic="anthropic-version" in request.headers)
+        # Not always JSON: files come as forms.
+        headers.popall(hdrs.CONTENT_TYPE, None)
+        if hdrs.CONTENT_TYPE in request.headers:
+            headers[hdrs.CONTENT_TYPE] = request.headers[hdrs.CONTENT_TYPE]
+        return headers
+
+
+def _returned(reply: Reply) -> web.Response:
+    headers = CIMultiDict(returned(reply.headers.items()))
+    return web.Response(status=reply.status, body=reply.body, headers=headers)
+
+
+def _wrong_method(text: str, *allowed: str) -> web.Response:
+    refusal = Refusal(405, text, code="method_not_allowed")
+    headers = {**headers_of(refusal), hdrs.ALLOW: ", ".join(allowed)}
+    return web.Response(status=405, body=openai_error(refusal), headers=headers)
+
+
+def _no_store() -> Refusal:
+    return Refusal(503, "the store of calls cannot be used now; try again", code="no_store", retry_after_s=1)
 
 
 def _json(value: Any, status: int = 200) -> web.Response:

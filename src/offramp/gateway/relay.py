@@ -9,9 +9,8 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 
-import aiohttp
-
 from offramp.gateway import wire
+from offramp.gateway.pool import Answer
 from offramp.gateway.upstream import LARGEST_REPLY_BYTES, Failed, Reply, Upstream
 from offramp.gateway.wire import Asked, Assembly, Said
 from offramp.web.sse import Event, Events
@@ -39,7 +38,7 @@ class Relay:
         self._began = began
         self._renewed = float("-inf")
 
-    async def run(self, response: aiohttp.ClientResponse, deadline: asyncio.Timeout) -> None:
+    async def run(self, response: Answer, deadline: asyncio.Timeout) -> None:
         """Pass the stream on to its end; `deadline` is that of the first token, and moved on as pieces come.
 
         Raises:

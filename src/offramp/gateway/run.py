@@ -18,13 +18,12 @@ from typing import Any
 from aiohttp import web
 from aiohttp.web_request import BaseRequest
 
-from offramp.capture import Recorder, Redact, pricer
+from offramp.capture import Calls, Recorder, Redact, pricer
 from offramp.errors import ConfigError
 from offramp.gateway.app import Gateway, Parts
 from offramp.gateway.live import Live
 from offramp.gateway.upstream import CANDIDATE, Upstream
 from offramp.models.endpoint import Endpoint
-from offramp.production import store_of
 from offramp.route.settings import GatewaySettings, UpstreamSettings
 from offramp.web.keys import Keys
 from offramp.web.limits import DAY_S, Limits, day_of
@@ -72,7 +71,7 @@ def parts_of(folder: Path, settings: GatewaySettings, *, redact: Redact | None =
         )
     upstreams = {one.name: _upstream(one, settings) for one in settings.upstreams}
     providers = [one.provider for one in settings.upstreams]
-    calls = store_of(folder, settings.store)
+    calls = Calls.of(folder, settings.store)
     provider = providers[0] if providers else None
     recorder = Recorder(
         calls, settings.capture, price=pricer(provider=provider, own=(CANDIDATE,)), redact=redact

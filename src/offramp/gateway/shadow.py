@@ -56,14 +56,8 @@ class Shadow:
     async def _ask(self, seen: Turn, call: Call) -> None:
         began, at = time.perf_counter(), time.time()
         asked = replace(seen.asked, stream=False)
-        turn = Turn(
-            asked,
-            seen.path,
-            seen.headers,
-            Plan(("candidate",), "shadow"),
-            seen.upstreams,
-            seen.deployment,
-            began,
+        turn = replace(
+            seen, asked=asked, plan=Plan(("candidate",), "shadow"), began=began, reasons=[], attempts=0
         )
         outcome: Outcome = await turn.whole()
         said = outcome.said

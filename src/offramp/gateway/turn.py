@@ -73,6 +73,8 @@ class Turn:
     """Who that is."""
     deployment: Deployment | None
     """Under which deployment."""
+    aliased: bool
+    """Whether the app asked for a task by its alias, and not for a model of the upstream."""
     began: float
     """`time.perf_counter()` when it arrived."""
     reasons: list[str] = field(default_factory=list)
@@ -188,12 +190,12 @@ class Turn:
             return await self._broken(target, upstream, relay, failure)
         except TimeoutError:
             if relay.sending:
-                raise ConnectionResetError(_UNREAD) from None
+                raise asyncio.CancelledError(_UNREAD) from None
             limit_s = upstream.patience.between_s if relay.sent else upstream.patience.first_s
             late = Failed("timeout", f"{upstream.name} gave no token within {limit_s:g} s")
             return await self._broken(target, upstream, relay, late)
         except ClientLeft as left:
-            raise ConnectionResetError(str(left)) from left
+            raise asyncio.CancelledError(str(left)) from left
         upstream.breaker.note(True, time.monotonic())
         return self._streamed(target, upstream, relay)
 
@@ -271,14 +273,25 @@ class Turn:
         return upstream
 
     def _written(self, target: Target, upstream: Upstream, *, stream: bool) -> tuple[str, bytes]:
-        model = upstream.model or self.asked.model
-        if target == "candidate" and self.asked.flavor != "chat":
-            return _CHAT_PATH, wire.dumps({**translate.to_chat(self.asked), "model": model, "stream": False})
-        if stream == bool(self.asked.body.get("stream")):
-            return self.path, wire.with_model(self.asked, model)
-        body = {**wire.loads(self.asked.raw), "model": model, "stream": stream}
-        body.pop("stream_options", None)
+        model, asked = self._model(upstream), self.asked
+        if target == "candidate" and asked.flavor != "chat":
+            return _CHAT_PATH, wire.dumps({**translate.to_chat(asked), "model": model, "stream": False})
+        ours = target == "incumbent" and "offramp" in asked.body
+        turned = stream != bool(asked.body.get("stream"))
+        if not (ours or turned):
+            return self.path, wire.with_model(asked, model)
+        body = {**wire.loads(asked.raw), "model": model}
+        if ours:
+            # What is said to our own models, an API of somebody else's would refuse.
+            del body["offramp"]
+        if turned:
+            body["stream"] = stream
+            body.pop("stream_options", None)
         return self.path, wire.dumps(body)
+
+    def _model(self, upstream: Upstream) -> str:
+        """Return the model to ask for: an alias means nothing to an upstream, other names are its own."""
+        return (upstream.model if self.aliased else None) or self.asked.model
 
     def _failed(self, upstream: Upstream, failure: Failed) -> Failed:
         self.reasons.append(failure.text)
@@ -304,7 +317,7 @@ class Turn:
             reply.headers,
             said,
             upstream.name,
-            upstream.model or self.asked.model,
+            self._model(upstream),
             self.plan.route if first else "fallback",
             error,
         )
@@ -393,13 +406,13 @@ async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
     """Send pieces to a client that has half a minute to read them.
 
     Raises:
-        ConnectionError: it did not, or has left.
+        CancelledError: it did not, or has left; the server's own way to say so.
     """
     try:
         async with asyncio.timeout(_READS_S):
             for piece in pieces:
                 await send(piece)
     except TimeoutError:
-        raise ConnectionResetError(_UNREAD) from None
-    except ClientLeft as left:
-        raise ConnectionResetError(str(left)) from left
+        raise asyncio.CancelledError(_UNREAD) from None
+    except (ClientLeft, ConnectionError) as left:
+        raise asyncio.CancelledError(str(left)) from left

@@ -36,10 +36,11 @@ class ResponseEvents:
         elif kind.startswith("response.output_item."):
             item = chunk["item"]
             self._items[chunk.get("output_index", len(self._items))] = item
-            # A message or a thought is announced empty; any other item says something by itself.
-            self.started = (
-                self.started or kind.endswith(".done") or item["type"] not in ("message", "reasoning")
-            )
+            # A message or a thought may be empty, also when it is done; any other item says something by itself.
+            texts = any(part.get("text") or part.get("refusal") for part in item.get("content") or ())
+            self.started = self.started or texts or item["type"] not in ("message", "reasoning")
+        elif kind.endswith(".done"):
+            self.started = self.started or any(chunk.get(name) for name in ("text", "refusal", "arguments"))
         elif not kind.startswith("response.content_part."):
             self.started = self.started or kind != "error"
 

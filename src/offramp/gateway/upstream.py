@@ -13,15 +13,16 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 
 import aiohttp
 from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
 from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
-from yarl import URL
 
 from offramp.gateway.answers import Said
+from offramp.gateway.pool import Answer, HttpProcessingError, Pool
 from offramp.models.endpoint import Endpoint
 from offramp.route.settings import Patience
 from offramp.web.allow import guarded_resolver
@@ -35,7 +36,6 @@ _RESTS_S = 2.0
 _IDLE_S = 15.0
 _AT_ONCE_S = 0.5
 _ENDS_S = 0.2
-_SKIP = ("Accept-Encoding", "User-Agent", "Accept")
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,8 @@ class Upstream:
         """True when it may not be asked, because it is outside this machine."""
         self._key = address.key()
         self._unix_socket = unix_socket
-        self._urls: dict[str, URL] = {}
         self._ending: set[asyncio.Task[None]] = set()
-        self._session: aiohttp.ClientSession | None = None
+        self._pool: Pool | None = None
         self._resolver: AbstractResolver | None = None
         self._whole = aiohttp.ClientTimeout(
             total=patience.total_s, sock_connect=patience.connect_s, sock_read=patience.first_s
@@ -145,17 +144,15 @@ class Upstream:
         )
         loop = asyncio.get_running_loop()
         connector._factory = lambda: _Connection(loop)  # type: ignore[assignment]
-        self._session = aiohttp.ClientSession(
-            connector=connector, cookie_jar=aiohttp.DummyCookieJar(), skip_auto_headers=_SKIP
-        )
+        self._pool = Pool(connector, self.address.base_url)
 
     async def stop(self) -> None:
         """Close the connection pool."""
         for ending in tuple(self._ending):
             ending.cancel()
         await asyncio.gather(*self._ending, return_exceptions=True)
-        if self._session is not None:
-            await self._session.close()
+        if self._pool is not None:
+            await self._pool.close()
         # A connector leaves a resolver that it was given open.
         if self._resolver is not None:
             await self._resolver.close()
@@ -187,9 +184,7 @@ class Upstream:
             return Reply(response.status, response.headers, body)
 
     @asynccontextmanager
-    async def stream(
-        self, path: str, body: bytes, headers: CIMultiDict[str]
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    async def stream(self, path: str, body: bytes, headers: CIMultiDict[str]) -> AsyncIterator[Answer]:
         """Open a stream; the answer's head is there, its body is still to be read.
 
         Raises:
@@ -198,12 +193,12 @@ class Upstream:
         async with self._asked(path, body, headers, self._streamed, "POST") as response:
             yield response
 
-    async def read(self, response: aiohttp.ClientResponse) -> Reply:
+    async def read(self, response: Answer) -> Reply:
         """Read what is no stream after all, such as an error."""
         with _told(self):
             return Reply(response.status, response.headers, await self._read(response))
 
-    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+    async def _read(self, response: Answer) -> bytes:
         length = response.content_length
         if length is not None and length > LARGEST_REPLY_BYTES:
             raise Failed("large", f"{self.name} answered with {length:,} bytes")
@@ -225,41 +220,35 @@ class Upstream:
         headers: CIMultiDict[str],
         timeout: aiohttp.ClientTimeout,
         method: str,
-    ) -> AsyncIterator[aiohttp.ClientResponse]:
+    ) -> AsyncIterator[Answer]:
         if self.private:
             raise Failed("private", f"{self.name} is outside this machine, and privacy is set to local")
-        if self._session is None:
+        if self._pool is None:
             raise Failed("closed", f"{self.name} is not open")
         with _told(self):
-            session, url = self._session, self._url(path)
-            how = {"data": body, "headers": headers, "timeout": timeout, "allow_redirects": False}
-            began = time.monotonic()
-            try:
-                response = await session.request(method, url, **how)  # type: ignore[arg-type]
-            except (aiohttp.ClientConnectorError, TimeoutError):
-                raise
-            except (aiohttp.ClientConnectionError, ConnectionError):
-                if time.monotonic() - began > _AT_ONCE_S:
+            async with asyncio.timeout(timeout.total):
+                began = time.monotonic()
+                ask = partial(self._pool.ask, f"{method} {path}", body, headers, timeout)
+                try:
+                    response = await ask()
+                except (aiohttp.ClientConnectorError, TimeoutError):
                     raise
-                response = await session.request(method, url, **how)  # type: ignore[arg-type]
-            try:
-                yield response
-            except BaseException:
-                # A body that was not read to its end must not be left for the next request.
-                response.close()
-                raise
-            if response.content.at_eof():
-                response.release()
-            else:
-                ending = asyncio.ensure_future(_ended(response))
-                self._ending.add(ending)
-                ending.add_done_callback(self._ending.discard)
-
-    def _url(self, path: str) -> URL:
-        url = self._urls.get(path)
-        if url is None:
-            url = self._urls[path] = URL(self.address.base_url + path, encoded=True)
-        return url
+                except (aiohttp.ClientConnectionError, ConnectionError):
+                    if time.monotonic() - began > _AT_ONCE_S:
+                        raise
+                    response = await ask()
+                try:
+                    yield response
+                except BaseException:
+                    # A body that was not read to its end must not be left for the next request.
+                    response.close()
+                    raise
+                if response.content.at_eof():
+                    response.release()
+                else:
+                    ending = asyncio.ensure_future(_ended(response))
+                    self._ending.add(ending)
+                    ending.add_done_callback(self._ending.discard)
 
 
 class _Connection(ResponseHandler):
@@ -302,11 +291,11 @@ class _told:
             raise Failed("connect", f"{name} could not be reached: {type(error.os_error).__name__}") from None
         if isinstance(error, (aiohttp.ClientPayloadError, aiohttp.ClientConnectionError, ConnectionError)):
             raise Failed("cut", f"{name} closed the connection before its answer was whole") from None
-        if isinstance(error, (aiohttp.ClientError, OSError, ValueError)):
+        if isinstance(error, (aiohttp.ClientError, HttpProcessingError, OSError, ValueError)):
             raise Failed("malformed", f"{name} gave no readable answer: {type(error).__name__}") from None
 
 
-async def _ended(response: aiohttp.ClientResponse) -> None:
+async def _ended(response: Answer) -> None:
     """Read to its end what has nothing to say any more, so that its connection can be used again; nobody waits."""
     try:
         async with asyncio.timeout(_ENDS_S):

@@ -6,12 +6,14 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from offramp.bases import Base
 from offramp.errors import NotFoundError
-from offramp.models.base import Model
 from offramp.types import Task
+
+if TYPE_CHECKING:
+    from offramp.models.base import Model
 
 
 @dataclass(frozen=True)
@@ -24,7 +26,7 @@ class Parts:
     """The task it answers."""
     who: str
     """Whose recorded answers, for the recorded engine."""
-    members: Mapping[str, Model]
+    members: "Mapping[str, Model]"
     """Loaded members of a combination, by name."""
     embedder: Callable[[], Any]
     """Gives the text encoder; called only by engines that embed."""
@@ -34,43 +36,43 @@ class Parts:
     """The decoder it was tuned from."""
 
 
-def _recorded(parts: Parts) -> Model:
+def _recorded(parts: Parts) -> "Model":
     from offramp.models.recorded import RecordedModel
 
     return RecordedModel(parts.who, parts.task.labels, separator=parts.task.separator)
 
 
-def _majority(parts: Parts) -> Model:
+def _majority(parts: Parts) -> "Model":
     from offramp.models.simple import MajorityModel
 
     return MajorityModel.load(parts.folder)
 
 
-def _zero_shot(parts: Parts) -> Model:
+def _zero_shot(parts: Parts) -> "Model":
     from offramp.models.simple import ZeroShotModel
 
     return ZeroShotModel.load(parts.folder, embedder=parts.embedder())
 
 
-def _knn(parts: Parts) -> Model:
+def _knn(parts: Parts) -> "Model":
     from offramp.models.simple import NeighbourModel
 
     return NeighbourModel.load(parts.folder, embedder=parts.embedder())
 
 
-def _linear(parts: Parts) -> Model:
+def _linear(parts: Parts) -> "Model":
     from offramp.models.linear import LinearModel
 
     return LinearModel.load(parts.folder, embedder=parts.embedder())
 
 
-def _encoder(parts: Parts) -> Model:
+def _encoder(parts: Parts) -> "Model":
     from offramp.models.encoder import EncoderModel
 
     return EncoderModel.load(parts.folder)
 
 
-def _blend(parts: Parts) -> Model:
+def _blend(parts: Parts) -> "Model":
     from offramp.models.base import Classifier
     from offramp.models.blend import BlendModel
 
@@ -78,19 +80,19 @@ def _blend(parts: Parts) -> Model:
     return BlendModel.load(parts.folder, members=members)
 
 
-def _endpoint(parts: Parts) -> Model:
+def _endpoint(parts: Parts) -> "Model":
     from offramp.models.prompted import EndpointModel
 
     return EndpointModel.load(parts.folder, task=parts.task, embedder=parts.embedder, cache=parts.cache)
 
 
-def _decoder(parts: Parts) -> Model:
+def _decoder(parts: Parts) -> "Model":
     from offramp.models.decoder import DecoderModel
 
     return DecoderModel.load(parts.folder, task=parts.task, base=parts.base, embedder=parts.embedder)
 
 
-ENGINES: dict[str, Callable[[Parts], Model]] = {
+ENGINES: "dict[str, Callable[[Parts], Model]]" = {
     "recorded": _recorded,
     "majority": _majority,
     "zero-shot": _zero_shot,
@@ -104,7 +106,7 @@ ENGINES: dict[str, Callable[[Parts], Model]] = {
 """Every engine: how a candidate of it is loaded."""
 
 
-def load(engine: str, parts: Parts) -> Model:
+def load(engine: str, parts: Parts) -> "Model":
     """Load what answers for a candidate.
 
     Raises:

@@ -21,9 +21,9 @@ class Patience(Frozen):
 
     connect_s: float = Field(default=5, gt=0)
     """Seconds to connect."""
-    first_s: float = Field(default=60, gt=0)
-    """Seconds to the first token of a stream, or to a whole answer."""
-    between_s: float = Field(default=30, gt=0)
+    first_s: float = Field(default=600, gt=0)
+    """Seconds to the first token of a stream, or to a whole answer; the default is that of OpenAI's own client."""
+    between_s: float = Field(default=60, gt=0)
     """Seconds between two pieces of a stream."""
     total_s: float = Field(default=600, gt=0)
     """Seconds of one answer in all."""
@@ -40,8 +40,8 @@ class UpstreamSettings(Frozen):
     """Name of the environment variable with its key; the client's own key is passed on when not given."""
     provider: str | None = None
     """Vendor as genai-prices names it, to know prices; guessed from the address when not given."""
-    models: tuple[str, ...] = ("*",)
-    """Patterns of the models it is asked for, such as `claude-*`; the first upstream with a match is asked."""
+    models: tuple[str, ...] = ()
+    """Patterns of the models it is asked for, such as `claude-*`; none: all that no other upstream's patterns take."""
     model: str | None = None
     """Model asked for when the app asks for a task's alias; needed once something is deployed."""
     patience: Patience = Patience()
@@ -57,7 +57,7 @@ class UpstreamSettings(Frozen):
         return found
 
     def takes(self, model: str) -> bool:
-        """Say whether requests for this model go here."""
+        """Say whether one of its patterns fits."""
         return any(fnmatchcase(model, pattern) for pattern in self.models)
 
 
@@ -79,7 +79,7 @@ class GatewaySettings(Frozen):
     """Port to listen on; 0 takes a free one."""
     upstreams: tuple[UpstreamSettings, ...] = ()
     """Who may be asked; the incumbent's API first."""
-    candidate: Patience = Patience(first_s=10, total_s=60)
+    candidate: Patience = Patience(first_s=10, between_s=10, total_s=60)
     """How long a deployed candidate may take."""
     alias: str | None = None
     """The `model` that means this workspace's task; default its name."""
@@ -114,4 +114,5 @@ class GatewaySettings(Frozen):
 
     def upstream(self, model: str) -> UpstreamSettings | None:
         """Return who is asked for a model, `None` when nobody may be."""
-        return next((one for one in self.upstreams if one.takes(model)), None)
+        named = (one for one in self.upstreams if one.takes(model))
+        return next(named, next((one for one in self.upstreams if not one.models), None))

@@ -16,7 +16,7 @@ import errno
 import ipaddress
 import logging
 import re
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, quote, urlsplit
 
@@ -170,12 +170,12 @@ def forwarded(headers: Iterable[tuple[str, str]], *, own_key: bool = False) -> l
     `own_key`: the gateway has no key for this upstream and passes on the client's. A key of ours (`ofr-`) is never
     passed on, whatever the settings say.
     """
-    return list(_crossing(headers, NEVER_FORWARDED if own_key else _NEVER_WITH_OUR_KEY))
+    return (_WITH_THEIR_KEY if own_key else _WITH_OUR_KEY).crossing(headers)
 
 
 def returned(headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
     """Return the answer headers that go back to the client, in their order. `x-offramp-` is ours to write."""
-    return list(_crossing(headers, NEVER_RETURNED))
+    return _BACK.crossing(headers)
 
 
 _SHORTEST_SECRET = 4
@@ -215,16 +215,46 @@ class RedactingFormatter(logging.Formatter):
         return redacted(super().format(record), self._secrets)
 
 
-def _crossing(headers: Iterable[tuple[str, str]], barred: frozenset[str]) -> Iterator[tuple[str, str]]:
-    # Some servers read `X_Forwarded_Host` as `X-Forwarded-Host`.
-    known = [(name.lower().replace("_", "-"), name, value) for name, value in headers]
-    for low, _, value in known:
-        if low == "connection" and value.lower() not in ("keep-alive", "close"):
-            barred |= {each.strip().lower() for each in value.split(",")}
-    for low, name, value in known:
-        if low in barred or low.startswith(_OURS) or (PREFIX in value and _ONE_OF_OUR_KEYS.search(value)):
-            continue
-        yield name, value
+class _Barrier:
+    """Decides by name which headers cross; names repeat, so each is judged once."""
+
+    def __init__(self, barred: frozenset[str]) -> None:
+        self._barred = barred
+        self._known: dict[str, bool] = {}
+
+    def crossing(self, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
+        known, found, named = self._known, [], ""
+        for name, value in headers:
+            crosses = known.get(name)
+            if crosses is None:
+                crosses = self._judged(name)
+            if crosses:
+                if PREFIX not in value or not _ONE_OF_OUR_KEYS.search(value):
+                    found.append((name, value))
+            elif len(name) == _CONNECTION and value.lower() not in _KEPT and _low(name) == "connection":
+                named += "," + value
+        if named:
+            left_out = {each.strip().lower() for each in named.split(",")}
+            found = [(name, value) for name, value in found if _low(name) not in left_out]
+        return found
+
+    def _judged(self, name: str) -> bool:
+        low = _low(name)
+        crosses = low not in self._barred and not low.startswith(_OURS)
+        # Clients name headers, so there is no end of names.
+        if len(self._known) < _REMEMBERED and len(name) <= _LONGEST_NAME:
+            self._known[name] = crosses
+        return crosses
+
+
+def _low(name: str) -> str:
+    """Return a name in its one form: some servers read `X_Forwarded_Host` as `X-Forwarded-Host`."""
+    return name.lower().replace("_", "-")
+
+
+_CONNECTION, _KEPT = len("connection"), ("keep-alive", "close")
+_REMEMBERED, _LONGEST_NAME = 1_000, 64
+_WITH_THEIR_KEY, _WITH_OUR_KEY, _BACK = map(_Barrier, (NEVER_FORWARDED, _NEVER_WITH_OUR_KEY, NEVER_RETURNED))
 
 
 def _place(url: str) -> tuple[tuple[str, str, int], str]:
