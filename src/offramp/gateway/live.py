@@ -158,7 +158,7 @@ class Served:
             began = time.monotonic()
             await self._run_once()
             tries = 0 if time.monotonic() - began > _RESTARTS_S[-1] else tries + 1
-            wait_s = _RESTARTS_S[min(tries, len(_RESTARTS_S) - 1)]
+            wait_s = _RESTARTS_S[min(max(tries - 1, 0), len(_RESTARTS_S) - 1)]
             _log.warning("candidate %r ended; it is started again in %g s", self._deployment.name, wait_s)
             await asyncio.sleep(wait_s)
 
