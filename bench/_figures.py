@@ -104,6 +104,13 @@ def section() -> str:
         ("engine", "Answering with a decoder against a plain `generate` loop"),
         ("parity", "What is served against what was trained, with a real vLLM"),
         ("intake", "The intake demo and real clinical dialogues, with the tiny stand-in decoder"),
+        ("gateway", "The gateway beside a direct call and LiteLLM's proxy"),
+        ("serve", "Serving batched, beside a plain FastAPI loop"),
+        ("chaos", "Upstream faults against the gateway"),
+        ("capture_kill", "SIGKILL under load: recorder alone, and the whole gateway"),
+        ("threshold", "A cascade's threshold with a guarantee"),
+        ("shadow", "Shadow: planted candidates, looked at again and again (simulated)"),
+        ("replay", "28,185 real arrivals through record, shadow, canary, cascade and rollback (mock models)"),
     ):
         if found := result(name):
             lines += _head(title, name, found)

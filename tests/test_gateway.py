@@ -359,3 +359,20 @@ def test_a_query_goes_on_and_what_is_said_to_our_own_models_does_not(tmp_path):
     seen = asyncio.run(go())
     assert seen.path == "/v1/chat/completions?beta=true"
     assert seen.json == {**ASK, "x": 1}
+
+
+def test_a_client_that_asks_before_it_sends_is_told_to_go_on(tmp_path):
+    async def go() -> list[bytes]:
+        async with FakeUpstream(says("big")) as big, gateway(tmp_path, big.settings()) as listening:
+            reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
+            body = json.dumps(ASK).encode()
+            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {len(body)}"
+            writer.write(head.encode() + b"\r\n\r\n")
+            first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+            writer.write(body)
+            second = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
+            writer.close()
+            return [first, second]
+
+    first, second = asyncio.run(go())
+    assert first.startswith(b"HTTP/1.1 100 ") and second.startswith(b"HTTP/1.1 200 ")

@@ -153,6 +153,10 @@ class Gateway:
         began = time.perf_counter()
         client = self._admitted(request)
         came = _Came(new_id(), time.time(), client.name if client else None, _tags(request.headers))
+        if hdrs.EXPECT in request.headers:
+            # Who sends much asks first whether it is wanted, and waits.
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0
         body = await request.read()
         asked = wire.read(flavor, body)
         if client is not None and not client.may_ask(asked.model):
