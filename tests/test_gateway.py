@@ -376,3 +376,28 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(tmp_path):
 
     first, second = asyncio.run(go())
     assert first.startswith(b"HTTP/1.1 100 ") and second.startswith(b"HTTP/1.1 200 ")
+
+
+def test_a_key_that_an_upstream_repeats_in_its_error_is_not_told_to_the_client(tmp_path, monkeypatch):
+    monkeypatch.setenv("BIG_KEY", "sk-very-secret")
+    said = {
+        "error": {
+            "message": "wrong key sk-very-secret",
+            "type": "invalid_request_error",
+            "code": "invalid_api_key",
+        }
+    }
+
+    async def go() -> list[str]:
+        found = []
+        async with FakeUpstream(sends(whole(401, said))) as big:
+            async with gateway(tmp_path, big.settings(api_key_env="BIG_KEY")) as listening:
+                for stream in (False, True):
+                    with pytest.raises(openai.AuthenticationError) as refused:
+                        await client(listening).chat.completions.create(**ASK, stream=stream)
+                    found.append(str(refused.value))
+            assert big.seen[0].headers["authorization"] == "Bearer sk-very-secret"
+        return found
+
+    assert all("sk-very-secret" not in text and "***" in text for text in asyncio.run(go()))
+    assert all(b"sk-very-secret" not in (call.answer or b"") for call in kept(tmp_path))

@@ -124,11 +124,6 @@ class Upstream:
         """Whether the client's own key goes on to it: where the settings hold none, and never to a candidate."""
         return self._key is None and self.name != CANDIDATE
 
-    @property
-    def secrets(self) -> tuple[str, ...]:
-        """What must not appear in a log or an error."""
-        return (self._key,) if self._key else ()
-
     async def start(self) -> None:
         """Open the connection pool; must run in the loop that asks."""
         kept = {"limit": 0, "keepalive_timeout": _IDLE_S}
@@ -176,12 +171,7 @@ class Upstream:
             Failed: there is none.
         """
         async with self._asked(path, body, headers, self._whole, method) as response:
-            body = await self._read(response)
-            if response.status != 200:
-                # Some servers repeat the key in their errors.
-                for secret in self.secrets:
-                    body = body.replace(secret.encode(), b"***")
-            return Reply(response.status, response.headers, body)
+            return await self._reply(response)
 
     @asynccontextmanager
     async def stream(self, path: str, body: bytes, headers: CIMultiDict[str]) -> AsyncIterator[Answer]:
@@ -196,7 +186,14 @@ class Upstream:
     async def read(self, response: Answer) -> Reply:
         """Read what is no stream after all, such as an error."""
         with _told(self):
-            return Reply(response.status, response.headers, await self._read(response))
+            return await self._reply(response)
+
+    async def _reply(self, response: Answer) -> Reply:
+        body = await self._read(response)
+        if response.status != 200 and self._key is not None:
+            # Some servers repeat the key in their errors.
+            body = body.replace(self._key.encode(), b"***")
+        return Reply(response.status, response.headers, body)
 
     async def _read(self, response: Answer) -> bytes:
         length = response.content_length
