@@ -471,8 +471,8 @@ class Workspace:
             if candidate.name == INCUMBENT:
                 run = self.evaluate(candidate, data, split="validation")
                 # Whoever answered the holdout alone is no yardstick here: every missing answer would count as wrong.
-                answered = self.roster.answers(run).column("text")
-                return self.roster.scores(run, metric) if answered.null_count < len(answered) else None
+                answered = any(self.roster.answers(run).column("text").to_pylist())
+                return self.roster.scores(run, metric) if answered else None
         return None
 
     def _keep_climb(self, data: Dataset, chosen: Candidate, steps: Sequence[ladder.Step], why: str) -> None:

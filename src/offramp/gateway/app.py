@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from functools import lru_cache, partial
 
 from aiohttp import hdrs, web
+from aiohttp.web_protocol import RequestPayloadError
 from multidict import CIMultiDict
 
 from offramp.capture import Call, Calls, Recorder, new_id
@@ -25,7 +26,7 @@ from offramp.gateway.turn import Outcome, Turn
 from offramp.gateway.upstream import Upstream
 from offramp.route import Target, plan
 from offramp.route.settings import GatewaySettings
-from offramp.web.allow import forwarded, path_of, returned
+from offramp.web.allow import forwarded, path_of, query_of, returned
 from offramp.web.errors import Refusal, body_of, headers_of
 from offramp.web.keys import Client, Keys, presented
 from offramp.web.limits import Limits, day_of
@@ -130,16 +131,22 @@ class Gateway:
             if flavor is None:
                 return await self._desk.answer(request)
             if request.method != hdrs.METH_POST:
-                raise Refusal(
-                    405, f"POST was expected at {path}; found {request.method}", code="method_not_allowed"
+                text = f"POST was expected at {path}; found {request.method}"
+                answer = _refused(
+                    Refusal(405, text, code="method_not_allowed"), anthropic=flavor == "messages"
                 )
+                answer.headers[hdrs.ALLOW] = hdrs.METH_POST
+                return answer
             return await self._answer(request, flavor)
         except Refusal as refusal:
-            return _refused(refusal, anthropic=flavor == "messages")
+            return _refused(refusal, anthropic=path.startswith("/v1/messages"))
         except web.HTTPRequestEntityTooLarge:
             large = self.parts.settings.largest_request_bytes
             text = f"requests of at most {large:,} bytes are taken; send less, or raise gateway.largest_request_bytes"
             return _refused(Refusal(413, text, code="request_too_large"), anthropic=flavor == "messages")
+        except RequestPayloadError:
+            unread = Refusal(400, "the body could not be read as its headers say (length, chunks, encoding)")
+            return _refused(unread, anthropic=flavor == "messages")
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
@@ -169,7 +176,7 @@ class Gateway:
         outcome = Outcome(499, b"", error=_LEFT)
         try:
             if asked.stream:
-                reply = _Stream(request, self._own_headers(came.id, turn))
+                reply = _Stream(request, turn, self._own_headers(came.id, turn))
                 outcome = await turn.stream(reply.send)
                 if outcome.sent:
                     await reply.end()
@@ -244,7 +251,8 @@ class Gateway:
         decided = plan(deployment, self._sticky(request, asked, active))
         aliased = active is not None or asked.model == self.parts.settings.alias
         # With the query: Anthropic's beta features are asked for in it.
-        path = request.raw_path.removeprefix("/v1")
+        where, _, query = request.raw_path.partition("?")
+        path = where.removeprefix("/v1") + (f"?{query_of(query)}" if query else "")
         return Turn(asked, path, headers, decided, upstreams, deployment, aliased, began)
 
     def _sticky(self, request: web.BaseRequest, asked: wire.Asked, active: Active | None) -> str:
@@ -323,14 +331,18 @@ def _tags(headers: Mapping[str, str]) -> dict[str, str]:
 class _Stream:
     """A streamed answer; its head goes out with the first piece."""
 
-    def __init__(self, request: web.BaseRequest, headers: Mapping[str, str]) -> None:
+    def __init__(self, request: web.BaseRequest, turn: Turn, headers: Mapping[str, str]) -> None:
         self.response: web.StreamResponse | None = None
         self._request = request
-        self._headers = {**_EVENTS, **headers}
+        self._turn = turn
+        self._headers = headers
 
     async def send(self, piece: bytes) -> None:
         if self.response is None:
-            self.response = web.StreamResponse(headers=self._headers)
+            headers = CIMultiDict(returned(self._turn.stream_headers.items()))
+            headers.update(_EVENTS)
+            headers.update(self._headers)
+            self.response = web.StreamResponse(headers=headers)
             await self.response.prepare(self._request)
         await self.response.write(piece)
 

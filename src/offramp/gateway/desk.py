@@ -18,7 +18,7 @@ from multidict import CIMultiDict
 
 from offramp.errors import OfframpError, StoreError
 from offramp.gateway.upstream import Failed, Reply, Upstream
-from offramp.web.allow import forwarded, returned
+from offramp.web.allow import forwarded, query_of, returned
 from offramp.web.errors import Refusal, headers_of, openai_error
 from offramp.web.json import dumps, loads
 from offramp.web.keys import presented
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 FEEDBACK = "/v1/offramp/feedback"
 CALLS = "/v1/offramp/calls/"
 _PASSED = re.compile(r"/v1(/[A-Za-z0-9_-][A-Za-z0-9_.:-]*)+")
-_QUERY = re.compile(r"[!$-~]{0,8000}")
-"""What a query may be sent on as: printable, without quotes and `#`, which some reader would read differently."""
 _CALL = re.compile(r"[A-Za-z0-9_-]{1,200}")
 _METHODS = (hdrs.METH_GET, hdrs.METH_POST, hdrs.METH_DELETE)
 _OWN: dict[str, str] = {
@@ -161,14 +159,22 @@ class Desk:
 
     async def _asked(self, request: web.BaseRequest, path: str) -> Reply:
         """Ask the first upstream the same, as it was asked here: query, kind of body, and body."""
-        upstream = self._first()
-        query = request.raw_path.partition("?")[2]
-        if not _QUERY.fullmatch(query):
-            raise Refusal(400, "the query of the request's target must be percent-encoded ASCII")
+        query = query_of(request.raw_path.partition("?")[2])
         body = (await request.read() or None) if request.can_read_body else None
+        upstream = self._for(body)
         headers = self._headers(request, upstream)
         where = f"{path}?{query}" if query else path
         return await upstream.whole(where, body, headers, method=request.method)
+
+    def _for(self, body: bytes | None) -> Upstream:
+        """Return who takes the model that a body names; the first upstream where it names none."""
+        try:
+            asked = loads(body or b"null")
+        except ValueError:
+            asked = None
+        model = asked.get("model") if isinstance(asked, dict) else None
+        named = self._parts.settings.upstream(model) if isinstance(model, str) else None
+        return self._parts.upstreams[named.name] if named is not None else self._first()
 
     def _first(self) -> Upstream:
         for upstream in self._parts.upstreams.values():

@@ -81,6 +81,8 @@ class Turn:
     """Why somebody's answer does not stand, in order."""
     attempts: int = 0
     """Requests sent."""
+    stream_headers: Mapping[str, str] = field(default_factory=dict)
+    """Headers of the upstream whose stream is passed on."""
 
     async def whole(self) -> Outcome:
         """Ask until an answer stands; never raises but for cancellation."""
@@ -185,6 +187,7 @@ class Turn:
                     if target == "incumbent" and reply.status in PASSED_ON:
                         return self._refusal(target, upstream, reply)
                     raise Failed("status", f"{upstream.name} answered {reply.status}", reply)
+                self.stream_headers = response.headers
                 await relay.run(response, first)
         except Failed as failure:
             return await self._broken(target, upstream, relay, failure)
@@ -238,7 +241,7 @@ class Turn:
 
     async def _as_stream(self, found: Outcome, pieces: Iterator[bytes], send: Send) -> Outcome:
         """Send a whole chat answer to a client that asked for a stream."""
-        found.first_token_s = time.perf_counter() - self.began
+        found.first_token_s, self.stream_headers = time.perf_counter() - self.began, found.headers
         await _sent(send, pieces)
         found.sent = True
         return found

@@ -79,6 +79,8 @@ _NAT64 = (ipaddress.IPv6Network("64:ff9b::/96"), ipaddress.IPv6Network("64:ff9b:
 _HOST = re.compile(
     r"[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?(\.[A-Za-z0-9_]([A-Za-z0-9_-]*[A-Za-z0-9_])?)*\.?"
 )
+_QUERY = re.compile(r"[!$-~]{0,8000}")
+"""What a query may be sent on as: printable, without quotes and `#`, which two readers could read differently."""
 _PORTS = {"http": 80, "https": 443}
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -162,6 +164,17 @@ def path_of(target: str) -> str:
     if not path.startswith("/") or path.startswith("//") or not _is_plain(path):
         raise Refusal(status=400, message="The request's target must be a path like `/v1/chat/completions`.")
     return path
+
+
+def query_of(query: str) -> str:
+    """Return the query of a request's target, as it may go on: percent-encoded, and without `#` and quotes.
+
+    Raises:
+        Refusal: it is not, or is longer than any API needs.
+    """
+    if not _QUERY.fullmatch(query):
+        raise Refusal(status=400, message="The query of the request's target must be percent-encoded ASCII.")
+    return query
 
 
 def forwarded(headers: Iterable[tuple[str, str]], *, own_key: bool = False) -> list[tuple[str, str]]:
