@@ -366,7 +366,10 @@ def test_a_client_that_asks_before_it_sends_is_told_to_go_on(tmp_path):
         async with FakeUpstream(says("big")) as big, gateway(tmp_path, big.settings()) as listening:
             reader, writer = await asyncio.open_connection("127.0.0.1", listening.port)
             body = json.dumps(ASK).encode()
-            head = f"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\ncontent-length: {len(body)}"
+            head = (
+                "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nexpect: 100-continue\r\n"
+                f"content-length: {len(body)}"
+            )
             writer.write(head.encode() + b"\r\n\r\n")
             first = await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 2)
             writer.write(body)
