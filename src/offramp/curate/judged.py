@@ -41,6 +41,8 @@ def judge_rows(run: Run, task: TaskLike, around: Around, held: set[str], progres
     progress("judging rows", 2, 4)
     outside = _outside(run, held)
     run.note(drift.findings(outside))
+    del outside
+    give_back()
     progress("judging rows", 3, 4)
 
 

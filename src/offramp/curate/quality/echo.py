@@ -25,24 +25,27 @@ _LONGEST_CHARS = 20_000
 
 def findings(rows: pa.Table, *, column: str = "target") -> list[Finding]:
     """Return a finding for each answer that shares at least half of all word runs with its prompt."""
-    answers = [_words(text) for text in values(rows, column)]
-    best: list[tuple[float, str]] = [(0.0, "")] * len(answers)
-    prompts = [name for name in rows.column_names if name.startswith(row_tables.FIELD)]
-    for name in prompts:
-        for i, text in enumerate(values(rows, name)):
-            best[i] = max(best[i], (_overlap(_words(text), answers[i]), name))
-    judged = sorted(
-        score for (score, _), words in zip(best, answers, strict=True) if len(words) >= _LEAST_WORDS
-    )
-    if not judged:
+    # Shorter answers share no run of words with anything; where all are labels nothing has to be read.
+    answers = {
+        i: words for i, text in enumerate(values(rows, column)) if len(words := _words(text)) >= _LEAST_WORDS
+    }
+    if not answers:
         return []
+    best = dict.fromkeys(answers, (0.0, ""))
+    for name in (name for name in rows.column_names if name.startswith(row_tables.FIELD)):
+        for (i, words), text in zip(
+            answers.items(), row_tables.picked(values(rows, name), list(answers)), strict=True
+        ):
+            best[i] = max(best[i], (_overlap(_words(text), words), name))
+    judged = sorted(score for score, _ in best.values())
     usual = judged[len(judged) * 3 // 4] if len(judged) >= _LEAST_ROWS else 0.0
     if usual >= _USUAL:
         return []
+    ids = row_tables.ids(rows)
     params: dict[str, object] = {"usual_ratio": round(usual, 4)}
     return [
-        Finding(row, RULE, score, THRESHOLD, {"column": column, "prompt": name}, params=params)
-        for row, (score, name) in zip(row_tables.ids(rows), best, strict=True)
+        Finding(ids[i], RULE, score, THRESHOLD, {"column": column, "prompt": name}, params=params)
+        for i, (score, name) in best.items()
         if score >= _USUAL
     ]
 
