@@ -308,10 +308,11 @@ def _call(came: _Came, turn: Turn, outcome: Outcome) -> Call:
         answered_by=outcome.answered_by,
         model=outcome.model,
         stream=asked.stream,
-        error=outcome.error or ("; ".join(turn.reasons) or None),
+        error=outcome.error,
         first_token_s=outcome.first_token_s,
         conversation=asked.conversation,
-        tags=came.tags,
+        # An answer that another model gave is no error; why it was asked is worth knowing all the same.
+        tags={**came.tags, "reason": "; ".join(turn.reasons)} if turn.reasons else came.tags,
         attempts=turn.attempts,
     )
     if said is not None:

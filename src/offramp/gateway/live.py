@@ -55,7 +55,7 @@ class Live:
         self._folder = folder
         self._settings = settings
         self._store = Store(folder)
-        self._served: dict[str, Served] = {}
+        self._served: dict[tuple[str | None, bool], Served] = {}
         self._addressed: dict[tuple[str, str], Upstream] = {}
         self._task: asyncio.Task[None] | None = None
         self._readable = True
@@ -87,19 +87,21 @@ class Live:
             self._readable = False
             return
         newest = current(found)
-        wanted = {one.candidate for one in newest.values() if one.candidate and not one.url}
-        for candidate in [name for name in self._served if name not in wanted]:
-            await self._served.pop(candidate).stop()
+        wanted = {
+            _kept_by(one) for one in newest.values() if one.candidate and not one.url and one.mode != "record"
+        }
+        for served in [one for one in self._served if one not in wanted]:
+            await self._served.pop(served).stop()
         self.by_alias = {alias: Active(one, await self._candidate(one)) for alias, one in newest.items()}
 
     async def _candidate(self, one: Deployment) -> Upstream | None:
         if one.candidate is None or one.mode == "record":
             return None
         if one.url is None:
-            if one.candidate not in self._served:
-                self._served[one.candidate] = Served(self._folder, one, self._settings)
-                self._served[one.candidate].start()
-            return self._served[one.candidate].upstream
+            if _kept_by(one) not in self._served:
+                self._served[_kept_by(one)] = Served(self._folder, one, self._settings)
+                self._served[_kept_by(one)].start()
+            return self._served[_kept_by(one)].upstream
         place = (one.candidate, one.url)
         if place not in self._addressed:
             self._addressed[place] = await self._address(one)
@@ -176,6 +178,7 @@ class Served:
             str(self._folder),
             "--with",
             f"unix_socket={self._socket}",
+            *(("--with", "ood=true") if self._deployment.least_familiar is not None else ()),
             "--with-parent",
         )
         process = await asyncio.create_subprocess_exec(*command, stdin=asyncio.subprocess.PIPE)
@@ -203,6 +206,11 @@ class Served:
                             return True
                 await asyncio.sleep(0.1)
         return False
+
+
+def _kept_by(one: Deployment) -> tuple[str | None, bool]:
+    """Return what a running candidate is known by: itself, and whether it says how familiar inputs are."""
+    return one.candidate, one.least_familiar is not None
 
 
 async def _ended(process: asyncio.subprocess.Process) -> None:

@@ -80,6 +80,8 @@ class Shadow:
                 cached_tokens=said.cached_tokens if said else None,
                 confidence=said.confidence if said else None,
                 ood=said.ood if said else None,
+                cost_usd=None,
+                left_out=None,
                 attempts=turn.attempts,
                 shadow_of=call.id,
             )
