@@ -301,7 +301,7 @@ def goals_of(middle: Mapping[str, float], kept: Mapping[str, Any]) -> dict[str, 
     """Hold the figures against issue 6."""
     cpu_us, per_s = middle["Offramp, 64 clients cpu_us"], middle["Offramp, 64 clients per_s"]
     added = middle["added p50_ms"]
-    chunk = middle["Offramp, chunks one by one cpu_us"]
+    chunk, paced = middle["Offramp, chunks cpu_us"], middle["Offramp, chunks one by one cpu_us"]
     largest, growth = kept["largest_mb"], kept["growth_ratio"]
     bad = sum(value for name, value in middle.items() if name.endswith(" bad")) + kept["bad"]
     lost = kept["requests"] - kept["written"]
@@ -309,7 +309,8 @@ def goals_of(middle: Mapping[str, float], kept: Mapping[str, Any]) -> dict[str, 
         "CPU per request, us": (round(cpu_us), "<= 250", cpu_us <= 250),
         "requests per second on one core": (round(per_s), ">= 4000", per_s >= 4000),
         "added at p50 with one client, ms": (round(added, 3), "<= 0.5", added <= 0.5),
-        "CPU per streamed chunk, chunks one by one, us": (round(chunk, 1), "<= 12", chunk <= 12),
+        "CPU per streamed chunk, as fast as they come, us": (round(chunk, 1), "<= 12", chunk <= 12),
+        "CPU per streamed chunk, one each 10 ms, us": (round(paced, 1), "<= 12", paced <= 12),
         "memory, MB": (round(largest, 1), "< 100", largest < 100),
         f"memory growth over {kept['requests']:,} requests": (
             f"{growth:+.1%}",
