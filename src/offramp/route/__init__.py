@@ -79,11 +79,10 @@ def doubt(deployment: Deployment, confidence: float | None, familiar: float | No
 
 
 def current(deployments: Sequence[Deployment]) -> dict[str, Deployment]:
-    """Return the newest version for each alias."""
+    """Return the newest version for each alias; of two made at the same moment, the later by id."""
     found: dict[str, Deployment] = {}
-    for one in deployments:
-        if one.alias not in found or one.version > found[one.alias].version:
-            found[one.alias] = one
+    for one in sorted(deployments, key=lambda one: (one.version, one.id)):
+        found[one.alias] = one
     return found
 
 
