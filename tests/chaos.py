@@ -258,8 +258,8 @@ class Lane:
                 continue
             first = SITUATIONS[done.case.situation][0]
             plain = done.wanted == "answer" and done.by == first
-            if (call.error is None) != plain:
-                done.wrong.append(f"the record says error {call.error!r}")
+            if (call.error is None and "reason" not in call.tags) != plain:
+                done.wrong.append(f"the record says error {call.error!r}, {call.tags!r}")
             if call.answered_by != done.by:
                 done.wrong.append(f"the record says answered by {call.answered_by!r}")
             status = (done.told.status or 200) if done.wanted != "prefix" else 200
