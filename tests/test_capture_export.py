@@ -101,7 +101,8 @@ def test_only_whole_answers_of_who_was_asked_for_are_written(calls, tmp_path):
     anybody = write_log(calls, tmp_path / "all.jsonl", alias="tickets")
 
     asked = [
-        json.loads(text)["request"]["messages"][-1]["content"] for text in (tmp_path / "log.jsonl").open()
+        json.loads(text)["request"]["messages"][-1]["content"]
+        for text in (tmp_path / "log.jsonl").read_text().splitlines()
     ]
     assert asked == ["kept", "in the shadow"]
     assert done.skipped == {
