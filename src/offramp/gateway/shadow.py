@@ -57,7 +57,14 @@ class Shadow:
         began, at = time.perf_counter(), time.time()
         asked = replace(seen.asked, stream=False)
         turn = replace(
-            seen, asked=asked, plan=Plan(("candidate",), "shadow"), began=began, reasons=[], attempts=0
+            seen,
+            asked=asked,
+            plan=Plan(("candidate",), "shadow"),
+            began=began,
+            reasons=[],
+            attempts=0,
+            spare=None,
+            refused=None,
         )
         outcome: Outcome = await turn.whole()
         said = outcome.said

@@ -83,29 +83,22 @@ class Turn:
     """Requests sent."""
     stream_headers: Mapping[str, str] = field(default_factory=dict)
     """Headers of the upstream whose stream is passed on."""
+    spare: Outcome | None = None
+    """An answer that does not stand, for when there is no other."""
+    refused: Outcome | None = None
+    """An error that may be passed on, for when there is no answer."""
 
     async def whole(self) -> Outcome:
         """Ask until an answer stands; never raises but for cancellation."""
         if self.plan.hedge_s is not None and len(self.plan.targets) > 1:
             return await self._hedged(self.plan.hedge_s)
-        spare: Outcome | None = None
-        refused: Outcome | None = None
         for target in self._order():
-            found = await self._asked_whole(target)
-            if isinstance(found, Outcome):
-                reason = self._doubt(target, found)
-                if reason is None:
-                    return found
-                self.reasons.append(reason)
-                spare = found
-            elif found is not None:
-                refused = self._passed_on(target, found) or refused
-        return self._left(spare, refused)
+            if (found := self._standing(target, await self._asked_whole(target))) is not None:
+                return found
+        return self._left()
 
     async def stream(self, send: Send) -> Outcome:
         """The same for a stream: pieces go to `send` as they come, from whoever first has something to say."""
-        spare: Outcome | None = None
-        refused: Outcome | None = None
         for target in self._order():
             if target == "candidate" and (
                 self.plan.judged or self.asked.flavor != "chat" or self._familiarity
@@ -116,18 +109,17 @@ class Turn:
                     if reason is None and (pieces := self._pieces(found)) is not None:
                         return await self._as_stream(found, pieces, send)
                     self.reasons += [reason] if reason else []
-                    spare = found
+                    self.spare = found
                 continue
             streamed = await self._asked_stream(target, send)
             if isinstance(streamed, Outcome):
                 return streamed
-            if streamed is not None:
-                refused = self._passed_on(target, streamed) or refused
-        left = self._left(spare, refused)
-        if left is not spare:
+            self._standing(target, streamed)
+        left = self._left()
+        if left is not self.spare:
             return left
-        pieces = self._pieces(left)
-        return self._left(None, refused) if pieces is None else await self._as_stream(left, pieces, send)
+        pieces, self.spare = self._pieces(left), None
+        return self._left() if pieces is None else await self._as_stream(left, pieces, send)
 
     # ---- one target --------------------------------------------------------------------------------------------
 
@@ -359,14 +351,26 @@ class Turn:
         headers["Content-Type"] = "application/json"
         return Reply(refusal.status, headers, body_of(refusal, anthropic=self.asked.flavor == "messages"))
 
-    def _left(self, spare: Outcome | None, refused: Outcome | None) -> Outcome:
+    def _standing(self, target: Target, found: Outcome | Failed | None) -> Outcome | None:
+        """Return the answer that stands; what does not is kept for when nobody's does."""
+        if isinstance(found, Failed):
+            self.refused = self._passed_on(target, found) or self.refused
+        elif found is not None:
+            reason = self._doubt(target, found)
+            if reason is None:
+                return found
+            self.reasons.append(reason)
+            self.spare = found
+        return None
+
+    def _left(self) -> Outcome:
         """Nobody's answer stands: an answer that is not sure is better than none, unless nothing may leave."""
         private = self.deployment is not None and self.deployment.private
-        if spare is not None and not private:
-            spare.route = "fallback"
-            return spare
-        if refused is not None and not private:
-            return refused
+        if self.spare is not None and not private:
+            self.spare.route = "fallback"
+            return self.spare
+        if self.refused is not None and not private:
+            return self.refused
         text = "; ".join(self.reasons) or "nobody can be asked"
         refusal = Refusal(
             503 if private else 502, f"no answer: {text}", kind="server_error", code="no_answer"
@@ -379,30 +383,21 @@ class Turn:
         rest = self._order()
         first = rest.pop(0)
         running = {asyncio.ensure_future(self._asked_whole(first)): first}
-        spare: Outcome | None = None
-        refused: Outcome | None = None
         try:
             while running:
                 done, _ = await asyncio.wait(
                     running, timeout=after_s if rest else None, return_when=asyncio.FIRST_COMPLETED
                 )
                 for task in done:
-                    target, found = running.pop(task), task.result()
-                    if isinstance(found, Outcome):
-                        reason = self._doubt(target, found)
-                        if reason is None:
-                            return found
-                        self.reasons.append(reason)
-                        spare = found
-                    elif found is not None:
-                        refused = self._passed_on(target, found) or refused
+                    if (found := self._standing(running.pop(task), task.result())) is not None:
+                        return found
                 if rest:
                     target = rest.pop(0)
                     running[asyncio.ensure_future(self._asked_whole(target))] = target
         finally:
             for task in running:
                 task.cancel()
-        return self._left(spare, refused)
+        return self._left()
 
 
 async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
