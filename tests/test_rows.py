@@ -63,3 +63,14 @@ def test_texts_of_a_column_are_read_in_any_order_and_missing_ones_are_empty():
     assert list(found.part([2, 1, 0])) == ["z", "", "x"]
     assert found.part([0, 1, 2]) is found
     assert list(_rows.picked(found, [2, 0])) == list(_rows.picked(["x", "", "z"], [2, 0])) == ["z", "x"]
+
+
+def test_texts_of_a_table_in_pieces_come_in_the_order_asked_for():
+    table = pa.concat_tables(
+        [pa.table({"field.text": [f"t{i}" for i in part]}) for part in (range(3), range(3, 9), [9])]
+    )
+    found = Texts(table)
+
+    assert found.at(np.array([9, 0, 4, 3, 0])) == ["t9", "t0", "t4", "t3", "t0"]
+    assert list(found.part([8, 2])) == ["t8", "t2"]
+    assert found.at(np.array([], np.int64)) == []

@@ -100,12 +100,27 @@ class Texts(Sequence[str]):
 
     def at(self, positions: np.ndarray) -> list[str]:
         """Return the texts at these positions, int64 (n,)."""
-        return self._read(self._table.take(pa.array(positions)))
+        return self._read(self._taken(positions))
 
     def part(self, positions: Sequence[int]) -> "Texts":
         """Return the texts at these positions, still read when they are asked for."""
         whole = len(positions) == len(self) and all(at == i for i, at in enumerate(positions))
-        return self if whole else Texts(self._table.take(pa.array(positions, pa.int64())), self._column)
+        return self if whole else Texts(self._taken(np.asarray(positions, np.int64)), self._column)
+
+    def _taken(self, positions: np.ndarray) -> pa.Table:
+        """Take rows piece by piece: out of a table in several pieces, Arrow first copies all of it."""
+        batches = self._table.to_batches()
+        if len(batches) < 2:
+            return self._table.take(pa.array(positions))
+        starts = np.cumsum([0, *(batch.num_rows for batch in batches)])
+        piece = np.searchsorted(starts, positions, side="right") - 1
+        order = np.argsort(piece, kind="stable")
+        parts = [
+            batches[i].take(pa.array(positions[piece == i] - starts[i])) for i in np.unique(piece).tolist()
+        ]
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return pa.Table.from_batches(parts, self._table.schema).take(pa.array(place))
 
     def _read(self, part: pa.Table) -> list[str]:
         return texts(part) if self._column is None else [value or "" for value in part.column(0).to_pylist()]

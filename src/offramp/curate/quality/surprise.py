@@ -12,8 +12,6 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from offramp import rows as row_tables
-
 _READ_CHARACTERS = 300
 _ORDERED_BYTES = 40
 _DIGIT = re.compile(r"\d")
@@ -31,7 +29,8 @@ def bits_per_character(texts: Sequence[str]) -> np.ndarray:
     step = max(1, -(-characters // _LEARNED_CHARACTERS))
     model = None
     for block in range(min(step, len(first))):
-        forms = [_form(text) for text in row_tables.picked(texts, first[block::step].tolist())]
+        # One by one: to take rows out of a table in many pieces, Arrow first copies all of it.
+        forms = [_form(texts[at]) for at in first[block::step].tolist()]
         bits[:-1][block::step] = _score(forms) if model is None else model.score(forms)
         model = model or (_Model(forms) if step > 1 else None)
     return bits[which]
