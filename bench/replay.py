@@ -22,17 +22,20 @@ import sys
 import tempfile
 import time
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from _common import SMALL, data_dir, emit, table
+
+if TYPE_CHECKING:
+    from offramp.capture import Call
 
 ALIAS = "assistant"
 MODEL, PROVIDER = "gpt-4o-mini", "openai"
@@ -353,134 +356,107 @@ def first_line(answers: Sequence[str | None], wanted: Sequence[str]) -> "np.ndar
 def checked(asked: list[Asked], seen: Seen, folder: Path) -> tuple[dict[str, Any], dict[str, Any]]:
     """Hold what the store says against what was sent; returns figures and goals."""
     from offramp.capture import Calls
-    from offramp.shadowing import audit, pairs, report, rights
-    from offramp.store import Store
-    from offramp.types import Deployment
+    from offramp.capture.export import rights
+    from offramp.production import TRAFFIC, traffic_rows
 
     store = Calls.open(folder / "calls.db")
-    calls = list(store.each())
-    by_id = {call.id: call for call in calls}
-    shown(store)
-    shadows = [call for call in calls if call.route == "shadow"]
-    of = {phase: [one for one in asked if one.phase == phase] for phase in PHASES}
-    answered = sum(one.status == 200 for one in asked)
-    sent = Counter(one.call for one in asked)
-    kept = Counter(call.id for call in calls if call.route != "shadow")
-
-    talks: dict[str, set[str]] = defaultdict(set)
-    for one in of["canary"]:
-        talks[one.talk].add(one.answered_by)
-    inside = sum("candidate" in who for who in talks.values())
-    spread = 2.576 * (SHARE * (1 - SHARE) / len(talks)) ** 0.5
-
-    own = [by_id[one.call] for one in of["cascade"] if one.call in by_id]
-    wrong_side = sum(
-        (call.route == "cascade") != (told(one.number, "candidate")[1] >= THRESHOLD)
-        for one, call in zip(of["cascade"], own, strict=False)
-    )
-    late = [
-        call.at - seen.rolled_back_at
-        for call in calls
-        if call.answered_by == "candidate" and call.at > seen.rolled_back_at
-    ]
-    incumbent = [call for call in calls if call.answered_by == "incumbent"]
-    theirs = {one.call: one for one in asked if one.answered_by == "incumbent"}
-    tokens = (
-        sum(call.input_tokens or 0 for call in incumbent),
-        sum(call.output_tokens or 0 for call in incumbent),
-    )
-    wanted = sum(one.read for one in theirs.values()), sum(one.wrote for one in theirs.values())
-    bill = sum(call.cost_usd or 0.0 for call in calls)
-    alone = price(sum(one.read for one in asked), sum(one.wrote for one in asked))
-    with Store(folder) as records:
-        deployments = {one.mode: one for one in records.all(Deployment)}
-    known = rights(store)
-    paired = report(list(pairs(calls, known, deployments["shadow"].id)), first_line, margin=0.02)
-    watched = audit(calls, known, first_line, deployments["cascade"])
+    calls, known = list(store.each()), rights(store)
+    table(traffic_rows(store.summary()), TRAFFIC)
     store.close()
-    assert watched is not None
-    print(
-        f"bill at {MODEL}'s price of today: ${bill:,.2f}; the incumbent alone would have cost ${alone:,.2f} (the "
-        "candidate's machine is not in it)"
-    )
-    print(
-        f"shadow: {paired.pairs} pairs, {paired.scored} conversations with a right answer, difference "
-        f"{100 * (paired.difference or 0):+.1f} pt, certified: {paired.certified}; cascade: {watched.n} audited, loss "
-        f"{watched.loss:.3f}, promised {LIMIT}, p {watched.p_value:.2g} (answers are made up)"
-    )
-    goals = {
-        "requests answered": (answered, len(asked), answered == len(asked)),
-        "calls recorded once": (len(kept), len(asked), kept == sent and max(kept.values()) == 1),
-        "shadow calls recorded": (len(shadows), len(of["shadow"]), len(shadows) == len(of["shadow"])),
-        "rows in the store": (len(calls), len(asked) + len(shadows), len(calls) == len(asked) + len(shadows)),
-        "incumbent's tokens": (sum(tokens), sum(wanted), tokens == wanted),
-        "bill, largest gap to the trace's tokens, USD": (
-            round(abs(bill - price(*wanted)), 9),
-            "< 1e-6",
-            abs(bill - price(*wanted)) < 1e-6,
-        ),
-        "canary's share of conversations": (
-            round(inside / len(talks), 4),
-            f"{SHARE} +- {spread:.3f}",
-            abs(inside / len(talks) - SHARE) <= spread,
-        ),
-        "conversations with two answerers in the canary": (
-            sum(len(who) > 1 for who in talks.values()),
-            0,
-            all(len(who) == 1 for who in talks.values()),
-        ),
-        "cascade answers on the wrong side of the threshold": (wrong_side, 0, wrong_side == 0),
-        "candidate's last answer after the rollback, s": (
-            round(max(late, default=0.0), 3),
-            "<= 1",
-            max(late, default=0.0) <= 1,
-        ),
-    }
-    figures = {
+    of = {phase: [one for one in asked if one.phase == phase] for phase in PHASES}
+    bill, figures = billed(asked, calls)
+    goals = counted(asked, calls, len(of["shadow"])) | bill | routed(of, calls, seen)
+    figures |= proven(calls, known, folder) | {
         "requests": len(asked),
         "wall_s": round(seen.wall_s, 1),
         "factor": round(asked[-1].at_s / seen.wall_s, 1),
-        "bill_usd": round(bill, 4),
-        "incumbent_alone_usd": round(alone, 4),
-        "pairs": paired.pairs,
-        "scored": paired.scored,
         "answered_by": {phase: dict(Counter(one.answered_by for one in of[phase])) for phase in PHASES},
     }
     return figures, goals
 
 
-def shown(store: Any) -> None:
-    """Print the traffic as `offramp traffic` does."""
-    heads = [
-        "alias",
-        "route",
-        "answered by",
-        "calls",
-        "errors",
-        "p50 s",
-        "p95 s",
-        "tokens",
-        "cost",
-        "no price",
-    ]
-    table(
-        [
-            [
-                one.alias,
-                one.route,
-                one.answered_by or "nobody",
-                f"{one.calls:,}",
-                one.errors,
-                f"{one.latency_p50_s:.3f}",
-                f"{one.latency_p95_s:.3f}",
-                f"{one.input_tokens + one.output_tokens:,}",
-                f"${one.cost_usd:,.2f}",
-                one.unpriced,
-            ]
-            for one in store.summary()
-        ],
-        heads,
+def counted(asked: list[Asked], calls: "list[Call]", shadowed: int) -> dict[str, Any]:
+    """Return the goals of counting: everyone answered, each call kept once."""
+    answered = sum(one.status == 200 for one in asked)
+    sent = Counter(one.call for one in asked)
+    kept = Counter(call.id for call in calls if call.route != "shadow")
+    shadows = sum(call.route == "shadow" for call in calls)
+    return {
+        "requests answered": (answered, len(asked), answered == len(asked)),
+        "calls recorded once": (len(kept), len(asked), kept == sent and max(kept.values()) == 1),
+        "shadow calls recorded": (shadows, shadowed, shadows == shadowed),
+        "rows in the store": (len(calls), len(asked) + shadows, len(calls) == len(asked) + shadows),
+    }
+
+
+def billed(asked: list[Asked], calls: "list[Call]") -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the goals and figures of tokens and money."""
+    theirs = {one.call: one for one in asked if one.answered_by == "incumbent"}
+    wanted = sum(one.read for one in theirs.values()), sum(one.wrote for one in theirs.values())
+    incumbent = [call for call in calls if call.answered_by == "incumbent"]
+    tokens = (
+        sum(call.input_tokens or 0 for call in incumbent),
+        sum(call.output_tokens or 0 for call in incumbent),
     )
+    bill = sum(call.cost_usd or 0.0 for call in calls)
+    gap = abs(bill - price(*wanted))
+    alone = price(sum(one.read for one in asked), sum(one.wrote for one in asked))
+    print(
+        f"bill at {MODEL}'s price of today: ${bill:,.2f}; the incumbent alone would have cost ${alone:,.2f} (the "
+        "candidate's machine is not in it)"
+    )
+    goals = {
+        "incumbent's tokens": (sum(tokens), sum(wanted), tokens == wanted),
+        "bill, largest gap to the trace's tokens, USD": (round(gap, 9), "< 1e-6", gap < 1e-6),
+    }
+    return goals, {"bill_usd": round(bill, 4), "incumbent_alone_usd": round(alone, 4)}
+
+
+def routed(of: dict[str, list[Asked]], calls: "list[Call]", seen: Seen) -> dict[str, Any]:
+    """Return the goals of routing: the canary's share, sticky talks, the threshold, the rollback."""
+    talks: dict[str, set[str]] = defaultdict(set)
+    for one in of["canary"]:
+        talks[one.talk].add(one.answered_by)
+    ratio = sum("candidate" in who for who in talks.values()) / len(talks)
+    spread = 2.576 * (SHARE * (1 - SHARE) / len(talks)) ** 0.5
+    torn = sum(len(who) > 1 for who in talks.values())
+    by_id = {call.id: call for call in calls}
+    own = [by_id[one.call] for one in of["cascade"] if one.call in by_id]
+    wrong_side = sum(
+        (call.route == "cascade") != (told(one.number, "candidate")[1] >= THRESHOLD)
+        for one, call in zip(of["cascade"], own, strict=False)
+    )
+    after = [call.at - seen.rolled_back_at for call in calls if call.answered_by == "candidate"]
+    late = max([0.0, *after])
+    return {
+        "canary's share of conversations": (
+            round(ratio, 4),
+            f"{SHARE} +- {spread:.3f}",
+            abs(ratio - SHARE) <= spread,
+        ),
+        "conversations with two answerers in the canary": (torn, 0, torn == 0),
+        "cascade answers on the wrong side of the threshold": (wrong_side, 0, wrong_side == 0),
+        "candidate's last answer after the rollback, s": (round(late, 3), "<= 1", late <= 1),
+    }
+
+
+def proven(calls: "list[Call]", known: Mapping[str, Any], folder: Path) -> dict[str, Any]:
+    """Return what pairs and audits say; the answers are made up, so nothing is claimed of it."""
+    from offramp.shadowing import audit, pairs, report
+    from offramp.store import Store
+    from offramp.types import Deployment
+
+    with Store(folder) as records:
+        deployments = {one.mode: one for one in records.all(Deployment)}
+    paired = report(list(pairs(calls, known, deployments["shadow"].id)), first_line, margin=0.02)
+    watched = audit(calls, known, first_line, deployments["cascade"])
+    assert watched is not None
+    print(
+        f"shadow: {paired.pairs} pairs, {paired.scored} conversations with a right answer, difference "
+        f"{100 * (paired.difference or 0):+.1f} pt, certified: {paired.certified}; cascade: {watched.n} audited, loss "
+        f"{watched.loss:.3f}, promised {LIMIT}, p {watched.p_value:.2g} (answers are made up)"
+    )
+    return {"pairs": paired.pairs, "scored": paired.scored}
 
 
 def cpu_s(process: subprocess.Popen[str]) -> float:

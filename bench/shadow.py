@@ -25,7 +25,8 @@ from numpy.typing import NDArray
 from _common import SMALL, emit, table
 from offramp import metrics
 from offramp.capture import Call, Calls
-from offramp.shadowing import QUIET_S, Pair, pairs, report, rights
+from offramp.capture.export import rights
+from offramp.shadowing import QUIET_S, Pair, pairs, report
 from offramp.stats import anytime
 from offramp.stats.proportion import wilson_interval
 from offramp.types import Task

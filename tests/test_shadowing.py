@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 
 from offramp.capture import Call, Calls
-from offramp.shadowing import QUIET_S, Pair, Right, answer_text, audit, pairs, report, rights
+from offramp.capture.export import Right, rights
+from offramp.shadowing import QUIET_S, Pair, answer_text, audit, pairs, report
 from offramp.types import Deployment, MadeBy
 
 

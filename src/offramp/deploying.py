@@ -10,7 +10,6 @@ second. Trap: a threshold's guarantee is about requests like the rows it was cho
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any, Literal
 
 import numpy as np
@@ -218,7 +217,7 @@ def _threshold(
             f"{1 - wish.delta:.0%} certainty; the {data.counts['validation']:,} validation rows allow none; accept "
             "more errors, label more rows, or tune a better model"
         )
-    kept = asdict(found)
+    kept = found.to_json()
     # The curve is made again from the rows; the record keeps what was promised.
     kept.pop("curve", None)
     return found.threshold, {**kept, "rows_of": "validation", "versus": wish.versus}

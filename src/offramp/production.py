@@ -14,11 +14,12 @@ import numpy as np
 
 from offramp import metrics
 from offramp.capture import Call, Calls, Traffic
+from offramp.capture.export import Right, rights
 from offramp.deploying import history
 from offramp.errors import ConfigError
 from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.route import current
-from offramp.shadowing import Right, Score, ShadowReport, audit, pairs, report, rights
+from offramp.shadowing import Score, ShadowReport, audit, pairs, report
 from offramp.stats.threshold import running_bounds
 from offramp.types import Bar, Candidate, Dataset, Deployment, EvalRun, Task
 
@@ -46,6 +47,29 @@ class Production:
             "shadows": {alias: asdict(one) for alias, one in self.shadows.items()},
             "audits": self.audits,
         }
+
+
+TRAFFIC = ("alias", "route", "answered by", "calls", "errors", "p50 s", "p95 s", "tokens", "cost", "no price")
+"""Columns of `traffic_rows`."""
+
+
+def traffic_rows(found: Sequence[Traffic]) -> list[tuple[str | int, ...]]:
+    """Write traffic for people, a row each."""
+    return [
+        (
+            one.alias,
+            one.route,
+            one.answered_by or "nobody",
+            f"{one.calls:,}",
+            one.errors,
+            f"{one.latency_p50_s:.3f}",
+            f"{one.latency_p95_s:.3f}",
+            f"{one.input_tokens + one.output_tokens:,}",
+            f"${one.cost_usd:,.2f}",
+            one.unpriced,
+        )
+        for one in found
+    ]
 
 
 def production(roster: Roster, *, since: float) -> Production:

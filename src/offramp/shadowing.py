@@ -19,8 +19,8 @@ from operator import itemgetter
 
 import numpy as np
 
-from offramp.capture import Call, Calls
-from offramp.capture.export import line
+from offramp.capture import Call
+from offramp.capture.export import Right, line
 from offramp.models.chat import content_text
 from offramp.stats import anytime
 from offramp.stats.proportion import wilson_interval
@@ -36,16 +36,6 @@ _TAIL = 0.025
 """Of a two-sided interval of 95 %."""
 _LONGEST_S = 900.0
 _WAITING = 10_000
-
-
-@dataclass(frozen=True)
-class Right:
-    """The right answer to a call, as feedback gave it."""
-
-    text: str
-    """The latest that was said."""
-    at: float
-    """When one was first said, unix seconds."""
 
 
 @dataclass(frozen=True)
@@ -180,15 +170,6 @@ def audit(
         for (call, known), value in zip(mine, said.tolist(), strict=True)
     ]
     return audited(watch(limit), _counted(found, now))
-
-
-def rights(calls: Calls) -> dict[str, Right]:
-    """Return the right answers that feedback gave, by call; the latest counts, in the place of the first."""
-    found: dict[str, Right] = {}
-    for row in calls.feedback_table(kinds=("label", "edit")).to_pylist():
-        first = found.get(row["call_id"])
-        found[row["call_id"]] = Right(row["value"], first.at if first else row["at"])
-    return found
 
 
 def answer_text(call: Call) -> str | None:

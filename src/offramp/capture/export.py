@@ -23,6 +23,16 @@ _RIGHT = ("label", "edit")
 
 
 @dataclass(frozen=True)
+class Right:
+    """The right answer to a call, as feedback gave it."""
+
+    text: str
+    """The latest that was said."""
+    at: float
+    """When one was first said, unix seconds."""
+
+
+@dataclass(frozen=True)
 class Exported:
     """What went into a log."""
 
@@ -51,7 +61,7 @@ def write_log(
     Raises:
         StoreError: the store cannot be read, or the file cannot be written.
     """
-    right = _right(calls)
+    right = rights(calls)
     skipped: Counter[str] = Counter()
     written = 0
     with boundary(StoreError, f"writing {str(path)!r}; is the disk full or read-only?"):
@@ -66,7 +76,7 @@ def write_log(
                     skipped[found] += 1
                     continue
                 if said is not None:
-                    found["target" if labelled else "human"] = said
+                    found["target" if labelled else "human"] = said.text
                 stream.write(json.dumps(found, separators=(",", ":")) + "\n")
                 written += 1
         beside.replace(path)
@@ -103,10 +113,13 @@ def line(call: Call) -> dict[str, Any] | str:
     }
 
 
-def _right(calls: Calls) -> dict[str, str]:
-    """Return the right answers that feedback gave, by call; the latest counts."""
-    table = calls.feedback_table(kinds=_RIGHT)
-    return dict(zip(table.column("call_id").to_pylist(), table.column("value").to_pylist(), strict=True))
+def rights(calls: Calls) -> dict[str, Right]:
+    """Return the right answers that feedback gave, by call; the latest counts, in the place of the first."""
+    found: dict[str, Right] = {}
+    for row in calls.feedback_table(kinds=_RIGHT).to_pylist():
+        first = found.get(row["call_id"])
+        found[row["call_id"]] = Right(row["value"], first.at if first else row["at"])
+    return found
 
 
 def _reason(call: Call, answered_by: str | None) -> str | None:

@@ -281,35 +281,10 @@ def _deployments(found: "Sequence[Deployment]") -> None:
 
 def _table(found: "Production") -> None:
     """Print the state of production."""
+    from offramp.production import TRAFFIC, traffic_rows
+
     _deployments(found.deployments)
-    rows = [
-        (
-            one.alias,
-            one.route,
-            one.answered_by or "nobody",
-            f"{one.calls:,}",
-            one.errors,
-            f"{one.latency_p50_s:.3f}",
-            f"{one.latency_p95_s:.3f}",
-            f"{one.input_tokens + one.output_tokens:,}",
-            f"${one.cost_usd:,.2f}",
-            one.unpriced,
-        )
-        for one in found.traffic
-    ]
-    heads = (
-        "alias",
-        "route",
-        "answered by",
-        "calls",
-        "errors",
-        "p50 s",
-        "p95 s",
-        "tokens",
-        "cost",
-        "no price",
-    )
-    tables.as_table("traffic", heads, rows)
+    tables.as_table("traffic", TRAFFIC, traffic_rows(found.traffic))
     for alias, shadow in found.shadows.items():
         print(f"{alias}: {_pairs(shadow)}")
     for alias, audit in found.audits.items():

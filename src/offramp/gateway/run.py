@@ -8,15 +8,12 @@ Trap: everything that can be wrong with settings is said before the port is open
 import asyncio
 import contextlib
 import logging
-import signal
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
-from aiohttp.web_request import BaseRequest
 
 from offramp.capture import Calls, Recorder, Redact, pricer
 from offramp.errors import ConfigError
@@ -27,6 +24,7 @@ from offramp.models.endpoint import Endpoint
 from offramp.route.settings import GatewaySettings, UpstreamSettings
 from offramp.web.keys import Keys
 from offramp.web.limits import DAY_S, Limits, day_of
+from offramp.web.listen import requests_up_to, run_loop, stop_signal
 
 KEYS = "keys.json"
 """File of the clients' keys in the workspace."""
@@ -47,14 +45,7 @@ def run(
         ConfigError: the settings name no upstream, or a key's variable is not set.
         StoreError: the workspace's files cannot be opened.
     """
-    try:
-        import uvloop
-
-        loop: Callable[[], asyncio.AbstractEventLoop] | None = uvloop.new_event_loop
-    except ImportError:
-        loop = None
-    with asyncio.Runner(loop_factory=loop) as runner:
-        runner.run(_serve(parts_of(folder, settings, redact=redact), ready))
+    run_loop(_serve(parts_of(folder, settings, redact=redact), ready))
 
 
 def parts_of(folder: Path, settings: GatewaySettings, *, redact: Redact | None = None) -> Parts:
@@ -121,14 +112,10 @@ class Listening:
         parts.recorder.start()
         await parts.live.start()
         loop = asyncio.get_running_loop()
-        largest = settings.largest_request_bytes
-
-        def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> BaseRequest:
-            return BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=largest)
-
+        requests = requests_up_to(settings.largest_request_bytes)
         # Waiting for a client that trickles its request is bounded by the keep-alive and lingering times.
         self._web = web.Server(
-            self.gateway.handle, request_factory=request, access_log=None, handler_cancellation=True
+            self.gateway.handle, request_factory=requests, access_log=None, handler_cancellation=True
         )
         listener = _listener(settings.host, settings.port)
         self._server = await loop.create_server(self._web, sock=listener, backlog=1024)
@@ -172,10 +159,7 @@ class Listening:
 
 
 async def _serve(parts: Parts, ready: Callable[[str], None]) -> None:
-    stopped = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stopped.set)
+    stopped = stop_signal()
     async with Listening(parts) as listening:
         ready(listening.address)
         await stopped.wait()

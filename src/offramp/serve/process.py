@@ -6,18 +6,17 @@ answer any more or `drain_s` is over. Trap: `run` sets how often threads take tu
 
 import asyncio
 import logging
-import signal
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
 from offramp.errors import ConfigError, boundary
 from offramp.serve.app import Serving
 from offramp.serve.settings import LARGEST_BODY_BYTES, ServeSettings
+from offramp.web.listen import requests_up_to, run_loop, stop_signal
 
 _log = logging.getLogger(__name__)
 _SWITCH_S = 0.0005
@@ -33,12 +32,7 @@ async def listening(serving: Serving) -> AsyncIterator[str]:
     """
     loop, settings = asyncio.get_running_loop(), serving.settings
 
-    def request(message: Any, payload: Any, protocol: Any, writer: Any, task: Any) -> web.BaseRequest:
-        return web.BaseRequest(
-            message, payload, protocol, writer, task, loop, client_max_size=LARGEST_BODY_BYTES
-        )
-
-    server = web.Server(serving.handle, request_factory=request, access_log=None)
+    server = web.Server(serving.handle, request_factory=requests_up_to(LARGEST_BODY_BYTES), access_log=None)
     where = str(settings.unix_socket or f"{settings.host}:{settings.port}")
     with boundary(ConfigError, f"listening at {where}; is another server there?"):
         if settings.unix_socket is not None:
@@ -85,22 +79,9 @@ def run(
     return run_loop(until_told(Serving(served, settings), ready))
 
 
-def run_loop(main: Coroutine[Any, Any, None]) -> None:
-    """Run an event loop, uvloop's where it is installed."""
-    try:
-        import uvloop
-    except ImportError:
-        asyncio.run(main)
-    else:
-        uvloop.run(main)
-
-
 async def until_told(serving: Serving, ready: Callable[[str], None] | None) -> None:
     """Serve until SIGTERM or SIGINT, then drain."""
-    stop, loop = asyncio.Event(), asyncio.get_running_loop()
-    for one in (signal.SIGTERM, signal.SIGINT):
-        with suppress(NotImplementedError):
-            loop.add_signal_handler(one, stop.set)
+    stop = stop_signal()
     async with listening(serving) as address:
         _log.info("serving %s at %s", ", ".join(one.name for one in serving.served), address)
         if ready is not None:

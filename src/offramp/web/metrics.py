@@ -36,8 +36,6 @@ Source: open-telemetry/semantic-conventions-genai, docs/gen-ai/gen-ai-metrics.md
 `gen_ai.client.operation.duration` and `.time_to_first_chunk`; the three below 10 ms are ours, for small models.
 """
 
-OVERHEAD_S = (0.0001, 0.00025, 0.0005, 0.001, 0.002, 0.004, 0.008, 0.016, 0.032, 0.064, 0.128, 0.256)
-"""Bucket bounds of the time that the gateway itself adds: its goal is 0.5 ms."""
 
 Labels = tuple[str, ...]
 """The values of a metric's labels, in the order in which they were declared."""
