@@ -395,17 +395,19 @@ class Workspace:
 
     # ---- production --------------------------------------------------------------------------------------------
 
-    def deploy(self, candidate: Candidate | None = None, **wish: Any) -> Deployment:
+    def deploy(self, candidate: Candidate | str | None = None, **wish: Any) -> Deployment:
         """Let a candidate answer: unseen by default; `share=0.1`, `mode="cascade", max_error=0.05` … as in `Wish`.
 
         Raises:
             ConfigError: it was not proven, or the wish contradicts itself.
             DataError: no threshold keeps what was asked for.
         """
-        data = self.curate()
         mode = {"mode": "canary"} if "share" in wish and "mode" not in wish else {}
+        # A wish that makes no sense is refused before anything is read or fitted.
         asked = _settings.checked(deploying.Wish, {**mode, **wish}, where="a deployment")
-        return deploying.deploy(self.roster, candidate or self.tune(data), data, asked)
+        data = self.curate()
+        named = self.candidate(candidate) if isinstance(candidate, str) else candidate
+        return deploying.deploy(self.roster, named or self.tune(data), data, asked)
 
     def rollback(self, *, to: int | None = None, why: str = "") -> Deployment:
         """Bring back who answered before; `to` names a version, 0 the incumbent alone."""

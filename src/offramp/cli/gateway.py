@@ -147,7 +147,7 @@ def deploy(  # noqa: PLR0913  each parameter is a flag
     if unproven:
         fields |= {"unproven": True}
     with opened(folder, set_, quiet=json) as workspace:
-        found = workspace.deploy(workspace.candidate(candidate) if candidate else None, **fields)
+        found = workspace.deploy(candidate, **fields)
         _shown(found, json=json)
 
 
