@@ -103,3 +103,4 @@ def test_docs_readme_figures_are_those_that_were_measured(monkeypatch: pytest.Mo
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
 
     assert figures.rewritten(readme) == readme, "run `python bench/_figures.py`"
+    assert figures.page() == (ROOT / "docs" / "figures.md").read_text(), "run `python bench/_figures.py`"
