@@ -1,0 +1,362 @@
+"""Predicted latency and utilisation against replays of the Azure LLM trace 2023, simulated and real.
+
+Simulated: each service of the trace (conversation, code) and both together, 28,185 requests, go through a
+discrete-event replay of workers and of engines with continuous batching, 1 to 8 replicas, loads of 30 to 85 % and one
+of 115 %. The prediction has the shape (rates per second with chance taken out, sizes), not the arrivals. Speeds are
+made so that the load is what the row says. Constants of the model were chosen on the first half of the trace; the
+goals are measured on the second half and on the whole. Beside it stands M/M/c at the mean rate, what one writes first.
+
+Real: a tuned encoder served by a process of its own, its speed measured with 1, 8 and 32 clients, then a part of the
+second half of the trace in fast motion by an asynchronous client; needs a machine on which nothing else runs.
+
+    make bench-capacity                      simulated and real; BENCH_SMALL=1: a few simulated rows
+    python bench/capacity.py --only real     the real part alone; --folder keeps its models
+"""
+
+import argparse
+import asyncio
+import csv
+import json
+import math
+import tempfile
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from _common import SMALL, data_dir, emit, table
+
+LOADS = (0.5, 1.15) if SMALL else (0.3, 0.5, 0.7, 0.85, 1.15)
+REPLICAS = (2,) if SMALL else (1, 2, 4, 8)
+KINDS = ("writer",) if SMALL else ("even", "reader", "writer", "engine L4", "engine H100")
+PARTS = ("second half",) if SMALL else ("second half", "whole")
+SECONDS = 90.0
+REAL_LOADS = (0.3, 0.5, 0.7)
+GOAL = 0.15
+
+
+# ---- the trace -----------------------------------------------------------------------------------------------------
+
+
+def traces() -> dict[str, np.ndarray]:
+    """Return (time, prompt tokens, answer tokens) of each service and of both, by time."""
+    found = {}
+    for name in ("conv", "code"):
+        path = data_dir() / "traffic_azure_llm" / f"AzureLLMInferenceTrace_{name}.csv"
+        with path.open(newline="") as file:
+            rows = [
+                (
+                    datetime.fromisoformat(row["TIMESTAMP"][:26]).replace(tzinfo=UTC).timestamp(),
+                    int(row["ContextTokens"]),
+                    int(row["GeneratedTokens"]),
+                )
+                for row in csv.DictReader(file)
+            ]
+        found[name] = np.array(sorted(rows), np.float64)
+    both = np.concatenate([found["conv"], found["code"]])
+    found["both"] = both[np.argsort(both[:, 0], kind="stable")]
+    return found
+
+
+def part_of(rows: np.ndarray, part: str) -> np.ndarray:
+    """Return the second half by time, or all; times from 0."""
+    if part == "second half":
+        rows = rows[rows[:, 0] >= (rows[0, 0] + rows[-1, 0]) / 2]
+    return np.column_stack([rows[:, 0] - rows[0, 0], rows[:, 1], np.maximum(rows[:, 2], 1)])
+
+
+# ---- simulated -----------------------------------------------------------------------------------------------------
+
+
+def speed_of(kind: str, rows: np.ndarray, replicas: int, load: float) -> Any:
+    """Return a speed at which these requests ask for that share of what the replicas can do."""
+    from offramp.capacity import Workers, published
+
+    read, wrote = rows[:, 1].mean(), rows[:, 2].mean()
+    mean = load * replicas * rows[-1, 0] / len(rows)
+    if kind == "even":
+        return Workers(base_s=mean, noise_ratio=0.1)
+    if kind == "reader":
+        return Workers(base_s=0.3 * mean, input_token_s=0.7 * mean / read, noise_ratio=0.02)
+    if kind == "writer":
+        mean *= 4
+        parts = {
+            "base_s": 0.05 * mean,
+            "input_token_s": 0.15 * mean / read,
+            "output_token_s": 0.8 * mean / wrote,
+        }
+        return Workers(workers=4, noise_ratio=0.02, **parts)
+    engine = published("L4" if kind == "engine L4" else "H100-80GB")
+    slower = mean / engine.request_s(read, wrote, running=engine.most_running)
+    return engine.model_copy(
+        update={
+            "prefill_tokens_per_s": engine.prefill_tokens_per_s / slower,
+            "step_s": engine.step_s * slower,
+            "step_running_s": engine.step_running_s * slower,
+        }
+    )
+
+
+def naive(speed: Any, rows: np.ndarray, replicas: int) -> tuple[float, float]:
+    """Return p95 and utilisation of M/M/c at the mean rate; infinite p95 when it is overloaded."""
+    from offramp.capacity import Workers
+
+    read, wrote = rows[:, 1], rows[:, 2]
+    if isinstance(speed, Workers):
+        service, servers = float(speed.seconds(read, wrote).mean()), replicas * speed.workers
+    else:
+        # As one does with a published throughput: every place is a server at full load.
+        servers = replicas * speed.most_running
+        service = speed.request_s(float(read.mean()), float(wrote.mean()), running=speed.most_running)
+        service *= speed.most_running
+    load = len(rows) / rows[-1, 0] * service
+    if load >= servers:
+        return math.inf, 1.0
+    blocked = 1.0
+    for k in range(1, servers + 1):
+        blocked = load * blocked / (k + load * blocked)
+    waits = blocked / (1 - load / servers * (1 - blocked))
+    fast, slow = (servers - load) / service, 1 / service
+    grid = np.linspace(0, 30 * (service + 1 / fast), 20_000)
+    late = (1 - waits) * np.exp(-slow * grid)
+    if abs(fast - slow) < 1e-9 * slow:
+        late += waits * (1 + slow * grid) * np.exp(-slow * grid)
+    else:
+        late += waits * (fast * np.exp(-slow * grid) - slow * np.exp(-fast * grid)) / (fast - slow)
+    return float(grid[np.argmax(late <= 0.05)]), load / servers
+
+
+def simulated() -> tuple[dict[str, Any], dict[str, tuple[Any, Any, bool]]]:
+    """Predict and replay every row of the table."""
+    from offramp.capacity import Shape, predict, replay
+
+    cells: list[dict[str, Any]] = []
+    for part in PARTS:
+        for name, all_rows in traces().items():
+            rows = part_of(all_rows, part)
+            shape = Shape.of(rows[:, 0], rows[:, 1], rows[:, 2])
+            for kind in KINDS:
+                for replicas in REPLICAS:
+                    for load in LOADS:
+                        speed = speed_of(kind, rows, replicas, load)
+                        began = time.process_time()
+                        guess = predict(shape, speed, replicas)
+                        took_s = time.process_time() - began
+                        true = replay(
+                            rows[:, 0], rows[:, 1], rows[:, 2], speed=speed, replicas=replicas, seed=1
+                        )
+                        p95, busy = naive(speed, rows, replicas)
+                        cells.append(
+                            {
+                                "part": part,
+                                "trace": name,
+                                "kind": kind,
+                                "replicas": replicas,
+                                "load": load,
+                                "p95_s": true.latency_p95_s,
+                                "predicted_s": guess.latency_p95_s,
+                                "p95_error": guess.latency_p95_s / true.latency_p95_s - 1,
+                                "busy": true.utilisation_ratio,
+                                "busy_error": guess.utilisation_ratio / true.utilisation_ratio - 1,
+                                "naive_error": p95 / true.latency_p95_s - 1,
+                                "naive_busy_error": busy / true.utilisation_ratio - 1,
+                                "stable": guess.stable,
+                                "cpu_s": took_s,
+                            }
+                        )
+    shown = [key for key in cells[0] if key not in ("naive_busy_error",)]
+    table(
+        [[round(v, 3) if isinstance(v, float) else v for v in map(cell.get, shown)] for cell in cells], shown
+    )
+    return judged(cells)
+
+
+def judged(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, tuple[Any, Any, bool]]]:
+    """Sum the table up, by kind of server."""
+    goals: dict[str, tuple[Any, Any, bool]] = {}
+    figures: dict[str, Any] = {"cells": len(cells)}
+    for part in PARTS:
+        for kind in ("workers", "engine"):
+            mine = [
+                cell
+                for cell in cells
+                if cell["part"] == part and cell["kind"].startswith("engine") == (kind == "engine")
+            ]
+            steady = [cell for cell in mine if cell["load"] < 1]
+            if not steady:
+                continue
+            for key in ("p95_error", "busy_error", "naive_error"):
+                errors = np.abs([cell[key] for cell in steady])
+                figures[f"{part}, {kind}, {key}"] = {
+                    "worst": round(float(errors.max()), 3),
+                    "p90": round(float(np.quantile(errors, 0.9)), 3),
+                    "median": round(float(np.median(errors)), 3),
+                    "within_goal": f"{int((errors <= GOAL).sum())} of {len(errors)}",
+                }
+                print(f"{part}, {kind}, {key}: {figures[f'{part}, {kind}, {key}']}")
+                if key != "naive_error":
+                    worst = float(errors.max())
+                    goals[f"{part}, {kind}: worst {key}"] = (round(worst, 3), f"<= {GOAL}", worst <= GOAL)
+            over = [cell for cell in mine if cell["load"] > 1]
+            told = sum(not cell["stable"] for cell in over) + sum(cell["stable"] for cell in steady)
+            goals[f"{part}, {kind}: stable or not told right"] = (told, len(mine), told == len(mine))
+    figures["predict_cpu_s_median"] = round(float(np.median([cell["cpu_s"] for cell in cells])), 3)
+    figures["table"] = [
+        {k: round(v, 4) if isinstance(v, float) and math.isfinite(v) else str(v) for k, v in cell.items()}
+        for cell in cells
+    ]
+    return figures, goals
+
+
+# ---- real ----------------------------------------------------------------------------------------------------------
+
+
+async def at_once(
+    address: str, bodies: Sequence[bytes], clients: int, seconds: float
+) -> tuple[float, np.ndarray]:
+    """Ask with so many clients; returns requests per second and latencies."""
+    latencies: list[float] = []
+    until = time.perf_counter() + seconds
+    async with _session() as http:
+
+        async def client(place: int) -> None:
+            while (began := time.perf_counter()) < until:
+                await _ask(http, address, bodies[place % len(bodies)])
+                latencies.append(time.perf_counter() - began)
+                place += clients
+
+        began = time.perf_counter()
+        await asyncio.gather(*(client(place) for place in range(clients)))
+        took_s = time.perf_counter() - began
+    return len(latencies) / took_s, np.array(latencies)
+
+
+async def at_times(address: str, bodies: Sequence[bytes], times: np.ndarray) -> np.ndarray:
+    """Ask at these times, whoever is answered meanwhile; returns latencies from the time it should have been sent."""
+    latencies = np.empty(len(times))
+    async with _session() as http:
+        began = time.perf_counter() + 0.5
+
+        async def one(number: int) -> None:
+            due = began + float(times[number])
+            await asyncio.sleep(max(due - time.perf_counter(), 0))
+            await _ask(http, address, bodies[number % len(bodies)])
+            latencies[number] = time.perf_counter() - due
+
+        await asyncio.gather(*(one(number) for number in range(len(times))))
+    return latencies
+
+
+def _session() -> Any:
+    import aiohttp
+
+    return aiohttp.ClientSession(
+        connector=aiohttp.TCPConnector(limit=0), headers={"Content-Type": "application/json"}
+    )
+
+
+async def _ask(http: Any, address: str, body: bytes) -> None:
+    async with http.post(f"{address}/v1/chat/completions", data=body) as reply:
+        await reply.read()
+        assert reply.status == 200, reply.status
+
+
+def measured(address: str, pid: int, bodies: Sequence[bytes], seconds: float) -> tuple[Any, float]:
+    """Return the speed of a server, from 1, 8 and 32 clients, and CPU seconds per second that its worker is busy."""
+    from offramp.capacity import Workers
+    from serve import cpu_s
+
+    asyncio.run(at_once(address, bodies, 8, 2))
+    before = cpu_s(pid)
+    rate, latencies = asyncio.run(at_once(address, bodies, 1, seconds))
+    alone = float(latencies.mean())
+    cpu = (cpu_s(pid) - before) / (rate * seconds)
+    each_8, each_32 = (1 / asyncio.run(at_once(address, bodies, clients, seconds))[0] for clients in (8, 32))
+    shared = max((each_8 - each_32) / (1 / 8 - 1 / 32), 0.0)
+    shared = min(shared, alone * 0.9)
+    each = max(each_32 - shared / 32, 1e-5)
+    handling = max(alone - shared - each, 0.0)
+    speed = Workers(
+        base_s=each,
+        shared_s=shared,
+        handling_s=handling,
+        batch=32,
+        # Texts differ in length and the machine has its moods: all of it counts as noise of a request's own part.
+        noise_ratio=min(float(latencies.var()) / each**2, 4.0),
+        origin="measured",
+    )
+    return speed, cpu / (shared + each)
+
+
+def real(folder: Path) -> tuple[dict[str, Any], dict[str, tuple[Any, Any, bool]]]:
+    """Measure a served encoder, predict, and send it a part of the trace in fast motion."""
+    from offramp.capacity import Shape, predict
+    from serve import cpu_s, make, server, texts_of
+
+    if not (folder / "task.json").exists():
+        make(folder)
+    texts = texts_of(folder)
+    bodies = [
+        json.dumps({"model": "encoder", "messages": [{"role": "user", "content": text}]}).encode()
+        for text in texts
+    ]
+    rows, found = part_of(traces()["both"], "second half"), []
+    with server(folder, "encoder", "ours") as (address, pid):
+        speed, cpu_ratio = measured(address, pid, bodies, 8.0)
+        print(
+            f"measured: {1e3 * speed.shared_s:.2f} ms per call, {1e3 * speed.base_s:.2f} ms per request, "
+            f"{1e3 * speed.handling_s:.2f} ms besides; {cpu_ratio:.2f} CPU seconds per busy second"
+        )
+        for load in REAL_LOADS:
+            count = int(load * SECONDS / (speed.shared_s + speed.base_s))
+            times = rows[: min(count, len(rows)), 0]
+            times = times * (SECONDS / times[-1])
+            nothing = np.ones(len(times))
+            guess = predict(Shape.of(times, nothing, nothing), speed, 1)
+            before, began = cpu_s(pid), time.perf_counter()
+            latencies = asyncio.run(at_times(address, bodies, times))
+            busy = (cpu_s(pid) - before) / (time.perf_counter() - began)
+            found.append(
+                {
+                    "load": load,
+                    "requests": len(times),
+                    "p50_ms": 1e3 * float(np.quantile(latencies, 0.5)),
+                    "predicted_p50_ms": 1e3 * guess.latency_p50_s,
+                    "p95_ms": 1e3 * float(np.quantile(latencies, 0.95)),
+                    "predicted_p95_ms": 1e3 * guess.latency_p95_s,
+                    "cpu_ratio": busy,
+                    "predicted_cpu_ratio": guess.utilisation_ratio * cpu_ratio,
+                }
+            )
+    table([[round(v, 3) for v in row.values()] for row in found], list(found[0]))
+    goals = {}
+    for key in ("p95_ms", "cpu_ratio"):
+        worst = max(abs(row[f"predicted_{key}"] / row[key] - 1) for row in found)
+        goals[f"real replay, worst error of {key}"] = (round(worst, 3), f"<= {GOAL}", worst <= GOAL)
+    return {"real": found, "real_speed": speed.model_dump(mode="json", exclude_defaults=True)}, goals
+
+
+def main() -> None:
+    """Run the parts that were asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--only", choices=("simulated", "real"))
+    parser.add_argument(
+        "--folder", type=Path, help="models of the real part, made there when they are missing"
+    )
+    wanted = parser.parse_args()
+    figures: dict[str, Any] = {}
+    goals: dict[str, tuple[Any, Any, bool]] = {}
+    if wanted.only != "real":
+        figures, goals = simulated()
+    if wanted.only != "simulated" and not SMALL:
+        with tempfile.TemporaryDirectory() as made:
+            more = real(wanted.folder or Path(made))
+        figures, goals = figures | more[0], goals | more[1]
+    emit("capacity" if wanted.only is None else f"capacity-{wanted.only}", figures, goals)
+
+
+if __name__ == "__main__":
+    main()
