@@ -13,7 +13,8 @@ from typing import Literal
 from pydantic import Field
 
 from offramp import prices
-from offramp.cost.usage import CostSettings, Incumbent, Tuned, Usage, exact
+from offramp.cost.settings import CostSettings, exact
+from offramp.cost.usage import Incumbent, Tuned, Usage
 from offramp.errors import DataError, NotFoundError
 from offramp.prices import MILLION, PriceLine, Quote
 from offramp.types import Frozen

@@ -21,7 +21,8 @@ from offramp.cost.options import (
     own_option,
     published_gpu,
 )
-from offramp.cost.usage import CHARACTERS_PER_TOKEN, CostSettings, Incumbent, Tuned, Usage
+from offramp.cost.settings import CostSettings
+from offramp.cost.usage import CHARACTERS_PER_TOKEN, Incumbent, Tuned, Usage
 from offramp.types import Frozen, now
 
 WORTH_A_LOOK = Decimal("0.2")

@@ -1,4 +1,4 @@
-"""What is priced: the settings, the traffic, who answers today, and the model you own.
+"""What is priced: the traffic, who answers today, and the model you own.
 
 Guarantee: every number carries where it came from (measured, estimated, given), and a size that no request has is
 refused. Trap: tokens estimated from characters are a guide only; tables made from them say so and carry a range.
@@ -6,7 +6,6 @@ refused. Trap: tokens estimated from characters are a guide only; tables made fr
 
 import json
 import math
-from datetime import date
 from decimal import Decimal
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ import pyarrow.compute as pc
 from pydantic import Field, model_validator
 
 from offramp import rows
+from offramp.cost.settings import MAX_REQUESTS_PER_MONTH, CostSettings, exact
 from offramp.errors import ConfigError, DataError
 from offramp.prices import MAX_TOKENS_PER_REQUEST, Tokens
 from offramp.types import Frozen
@@ -24,48 +24,7 @@ CHARACTERS_PER_TOKEN = 4
 
 Source: https://platform.openai.com/tokenizer (about 4 characters of common English text per token).
 """
-MAX_REQUESTS_PER_MONTH = 10**12
-"""More than any service answers: such a number is a mistake."""
-
 Origin = Literal["measured", "estimated", "given"]
-
-
-def exact(value: float) -> Decimal:
-    """Turn a number as a person wrote it into the same decimal number."""
-    return Decimal(str(value))
-
-
-class CostSettings(Frozen):
-    """Section `[cost]`: the traffic to price, and your own prices where ours do not fit."""
-
-    requests_per_month: int | None = Field(default=None, gt=0, le=MAX_REQUESTS_PER_MONTH)
-    """Requests per month; without it nothing can be priced per month."""
-    input_tokens: float | None = Field(default=None, gt=0, le=MAX_TOKENS_PER_REQUEST)
-    """Average prompt tokens of one request; counted or estimated from the data when not given."""
-    output_tokens: float | None = Field(default=None, gt=0, le=MAX_TOKENS_PER_REQUEST)
-    """Average answer tokens of one request; counted or estimated from the data when not given."""
-    cached_input_tokens: float = Field(default=0, ge=0)
-    """Prompt tokens that are the same in every request (instructions), which a prompt cache could hold."""
-    incumbent_model: str | None = None
-    """Model that answers today, as its vendor names it."""
-    provider: str | None = None
-    """Its vendor as genai-prices names it (`openai`, `anthropic`, `google` …); guessed when not given."""
-    incumbent_usd_per_1k_requests: float | None = Field(default=None, gt=0)
-    """What 1,000 requests cost you today, for own contracts, human labelers and models nobody prices."""
-    instance: str | None = None
-    """Machine for the tuned model; the cheapest listed CPU machine when not given."""
-    usd_per_hour: float | None = Field(default=None, gt=0)
-    """Your own price of that machine."""
-    utilisation_ratio: float = Field(default=0.3, gt=0, le=1)
-    """Average load the machine is planned for, 0-1; the rest is room for peaks (0.3 carries peaks of 3.3 times)."""
-    tuning_usd_per_hour: float = Field(default=0, ge=0)
-    """Price of the machine that tunes; zero when it is your own."""
-    one_off_usd: float = Field(default=0, ge=0)
-    """Other one-off costs of the switch: labelling, engineering."""
-    horizon_months: int = Field(default=12, gt=0, le=120)
-    """Months over which one-off costs must pay back."""
-    as_of: date | None = None
-    """Day of the prices; today when not given."""
 
 
 class Usage(Frozen):

@@ -146,20 +146,24 @@ def break_even(cost: Cost, *, width: int, id_: str) -> Markup:
     centre = width / 2 if narrow else (left + right) / 2
     words = "requests per month (across), USD per month (up), log scales"
     body.append(svg.label(centre, bottom + 36, words, "t axis", text_anchor="middle"))
-    height = bottom + 44
-    if narrow:
-        body += _keys(
-            [(height + 14 + 20 * i, end) for i, end in enumerate(sorted(ends))], left=0.0, room=width - 40
-        )
-        height += 20 * len(ends) + 4
-    else:
-        body += _keys(_spread(sorted(ends, key=lambda end: end[0])), left=right + 8, room=224)
+    keys, height = line_keys(ends, width=width, right=right, bottom=bottom)
+    body += keys
     said = "; ".join(named(one.title, one.simulated) for one in options) + ". "
     said += "; ".join(one.sentence for one in cost.break_even)
     return svg.picture(body, box=(width, height), id_=id_, title="Cost by volume and break-even", about=said)
 
 
 End = tuple[float, int, CostOption, str]
+"""Where a line ends: its height, its number, what it shows, and its style."""
+
+
+def line_keys(ends: Sequence[End], *, width: int, right: float, bottom: float) -> tuple[list[Markup], float]:
+    """Name the lines: beside their ends, on a phone below the picture; return the parts and the picture's height."""
+    height = bottom + 44
+    if width >= 500:
+        return _keys(_spread(sorted(ends, key=lambda end: end[0])), left=right + 8, room=224), height
+    places = [(height + 14 + 20 * i, end) for i, end in enumerate(sorted(ends, key=lambda end: end[:2]))]
+    return _keys(places, left=0.0, room=width - 40), height + 20 * len(ends) + 4
 
 
 def _log_axes(x: svg.Scale, y: svg.Scale, *, volumes: list[float], amounts: list[float]) -> list[Markup]:
