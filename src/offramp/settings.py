@@ -16,6 +16,7 @@ import tomlkit
 import yaml
 from pydantic import Field, ValidationError
 
+from offramp.advise.settings import AdviseSettings
 from offramp.cost import CostSettings
 from offramp.curate import CurateSettings
 from offramp.curate.provenance import ProvenanceSettings
@@ -113,6 +114,8 @@ class Settings(Frozen):
     """What counts as proven."""
     cost: CostSettings = CostSettings()
     """Traffic and prices."""
+    advise: AdviseSettings = AdviseSettings()
+    """What answers must keep to, and from when on advice is more than a guess."""
     candidates: tuple[NamedPrompt, ...] = ()
     """Models behind endpoints to try as they are, zero-shot or with examples; each is sent the rows it answers."""
     gateway: GatewaySettings = GatewaySettings()

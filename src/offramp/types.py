@@ -379,3 +379,69 @@ class CostReport(Record):
     """Always `costreport`."""
     table: Mapping[str, Any]
     """`offramp.cost.CostTable` as JSON."""
+    comparison: Mapping[str, Any] = Field(default_factory=dict)
+    """`offramp.cost.Comparison` as JSON: every way over the horizon; empty in reports of older versions."""
+
+
+class Finding(Record):
+    """Something that changed in production, by how much, with what error rate, and what to do."""
+
+    kind: str = "finding"
+    """Always `finding`."""
+    alias: str
+    """The model that apps ask for, whose traffic changed."""
+    deployment: str | None = None
+    """Id of the deployment that answered then; `None` for the incumbent alone."""
+    signal: str
+    """What was watched, such as `accuracy`, `inputs` or `error rate`."""
+    what: str
+    """One sentence a person can act on."""
+    found_at: float
+    """When it was found, unix seconds of the traffic's own clock."""
+    since: float | None = None
+    """When it began, as far as can be told; unix seconds."""
+    since_low: float | None = None
+    """Earliest likely beginning."""
+    since_high: float | None = None
+    """Latest likely beginning."""
+    effect: Mapping[str, Any] = Field(default_factory=dict)
+    """How much: `before`, `after`, `low`, `high`, `unit`."""
+    false_alarm: float = Field(ge=0, le=1)
+    """Bound on the chance that this signal cries once within its horizon although nothing changed."""
+    areas: tuple[Mapping[str, Any], ...] = ()
+    """Slices and clusters that are concerned: `name`, `share`, `words`."""
+    examples: tuple[str, ...] = ()
+    """Ids of up to ten calls."""
+    costs: str = ""
+    """What it costs, where that is known."""
+    todo: tuple[str, ...] = ()
+    """What to do, the first thing first."""
+    details: Mapping[str, Any] = Field(default_factory=dict)
+    """What else the detector knows."""
+
+
+class Renewal(Record):
+    """One cycle from findings to a new verdict: what was learned from, what came out, what was done with it."""
+
+    kind: str = "renewal"
+    """Always `renewal`."""
+    alias: str
+    """The model that apps ask for."""
+    why: str
+    """What it was begun for: findings, a new base, a person's wish."""
+    findings: tuple[str, ...] = ()
+    """Ids of the findings that asked for it."""
+    dataset: str
+    """Id of the new dataset."""
+    candidate: str
+    """Id of the new candidate."""
+    verdicts: Mapping[str, str] = Field(default_factory=dict)
+    """Ids of verdicts by what they say, e.g. `new holdout, against the current model`."""
+    outcome: Outcome
+    """All verdicts together."""
+    sentence: str
+    """One line a person can act on."""
+    deployment: str | None = None
+    """Id of the deployment that followed; `None` when nobody deployed it."""
+    details: Mapping[str, Any] = Field(default_factory=dict)
+    """Counts of rows by source and period, labels used, cost."""

@@ -6,6 +6,7 @@ stages they call know rows and models; only the store knows disk and database.
 """
 
 import shutil
+from collections.abc import Mapping as Assignments
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,14 +15,13 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, curation, deploying, ladder, release, sources, views
+from offramp import claims, costing, curation, deploying, ladder, release, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
-from offramp.cost import Incumbent, Tuned, cost_table, usage_of
+from offramp.cost import Comparison
 from offramp.curate.traffic import COVERAGE, Traffic
 from offramp.curate.verdicts import Journal
 from offramp.errors import ConfigError, NotFoundError
-from offramp.evaluate import cores
 from offramp.ingest import Mapping
 from offramp.ladder import PROMPTED
 from offramp.models.base import Model
@@ -42,7 +42,6 @@ from offramp.types import (
     Task,
     TrainingRun,
     Verdict,
-    now,
     silent,
 )
 
@@ -336,35 +335,18 @@ class Workspace:
         """
         data = self.curate()
         candidate = candidate or self.tune(data)
-        # The day is part of what is priced: tomorrow's prices are another report.
-        settings = self.settings.cost.model_copy(update={"as_of": self.settings.cost.as_of or now().date()})
-        usage, incumbent = usage_of(self.rows(data), settings), Incumbent.of(settings)
-        run = self.evaluate(candidate, data)
-        training = self.roster.training(candidate)
-        config = {"cost": settings.model_dump(mode="json")}
-        record_id = self.records.id("costreport", "cost", (run.id,), config)
-        with self.records.making(record_id) as todo:
-            if todo:
-                tuned = Tuned(
-                    name=candidate.name,
-                    kind=candidate.engine,
-                    rows_per_s=run.rows_per_s or 0.0,
-                    machine=run.machine,
-                    cores=cores(),
-                    latency_p95_s=run.latency_p95_s,
-                    tuning_s=training.duration_s if training else 0.0,
-                    training_rows=data.counts["train"] + data.counts["validation"],
-                )
-                table = cost_table(usage, incumbent=incumbent, tuned=tuned, settings=settings)
-                self.store.add(
-                    CostReport(
-                        id=record_id,
-                        table=table.model_dump(mode="json"),
-                        parents=(run.id,),
-                        made_by=self.records.made_by(config),
-                    )
-                )
-        return self.records.name("cost", record_id, CostReport)
+        return costing.report(self.roster, data, candidate, self.evaluate(candidate, data))
+
+    def what_if(self, assignments: Assignments[str, str], candidate: Candidate | None = None) -> Comparison:
+        """Compare every way to run the task as if something were different, e.g. `{"volume": "x2"}`; nothing is kept.
+
+        Raises:
+            ConfigError: a key or a value that is not understood, or the volume or price is not set.
+        """
+        data = self.curate()
+        candidate = candidate or self.tune(data)
+        case = costing.case_of(self.roster, data, candidate, self.evaluate(candidate, data))
+        return costing.what_if(case, assignments)
 
     def report(self) -> Path:
         """Write `report.html` from what the workspace holds, and return its path."""

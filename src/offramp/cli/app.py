@@ -331,12 +331,27 @@ def verdict(
 
 
 @app.command()
-def cost(folder: Folder = HERE, overrides: Set = None, json: Json = False) -> None:
+def cost(
+    folder: Folder = HERE,
+    what_if: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--what-if", metavar="KEY=VALUE", help="Compare as if, e.g. volume=x2 or price_fall=0.5."
+        ),
+    ] = None,
+    overrides: Set = None,
+    json: Json = False,
+) -> None:
     """Say what each way to run the task would cost per month, and where it breaks even."""
     from offramp.cli import tables
+    from offramp.cli.advise import comparison
+    from offramp.cli.parse import pairs
 
     with opened(folder, overrides, quiet=json) as workspace:
-        tables.cost(workspace.cost(), json=json)
+        if not what_if:
+            return tables.cost(workspace.cost(), json=json)
+        found = workspace.what_if(pairs(what_if, "--what-if"))
+        return tables.as_json(found) if json else comparison(found)
 
 
 @app.command()

@@ -26,6 +26,21 @@ def assignments(pairs: Sequence[str] | None) -> dict[str, Any]:
     return found
 
 
+def pairs(texts: Sequence[str], flag: str) -> dict[str, str]:
+    """Turn `["volume=x2"]` into `{"volume": "x2"}`.
+
+    Raises:
+        ConfigError: a text has no `=`.
+    """
+    found = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise ConfigError(f"`{flag}` takes KEY=VALUE; {text!r} found")
+        found[key.strip()] = value
+    return found
+
+
 def mapping_of(**columns: str | None) -> dict[str, Any] | None:
     """Turn column flags into a mapping; parts that take several columns are split at commas; `None` for no flags."""
     given = {part: text for part, text in columns.items() if text is not None}

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from offramp import __version__
 from offramp.evidence.data import curation_of, failures_of, split_checks_of
-from offramp.evidence.money import cost_of, sentence_of
+from offramp.evidence.money import cost_of, options_of, sentence_of
 from offramp.evidence.results import calibration_of, candidates_of, coverage_of, errors_of, ladder_of
 from offramp.evidence.scores import scores_of
 from offramp.report.data import HoldoutUse, ReportData, Reproduce, TaskFacts
@@ -62,6 +62,7 @@ def collect(workspace: "Workspace") -> ReportData:
         coverage=coverage_of(workspace, data, chosen) if chosen else None,
         errors=errors_of(workspace, data, chosen) if chosen else None,
         cost=cost_of(cost, data),
+        options=options_of(cost),
         curation=curation_of(workspace, data),
         split_checks=split_checks_of(data),
         holdout_uses=_uses(workspace, data),

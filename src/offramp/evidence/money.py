@@ -2,8 +2,8 @@
 
 import re
 
+from offramp.cost import Comparison, CostTable
 from offramp.cost import CostOption as Option
-from offramp.cost import CostTable
 from offramp.report.data import BreakEven, Cost, CostOption, CurvePoint
 from offramp.roster import INCUMBENT
 from offramp.types import CostReport, Dataset
@@ -40,6 +40,11 @@ def cost_of(report: CostReport | None, data: Dataset) -> Cost | None:
         ),
         notes=(*_sentences(report)[1:], *table.assumptions, *table.unpriced),
     )
+
+
+def options_of(report: CostReport | None) -> Comparison | None:
+    """Return every way to run the task over the horizon; `None` in reports of older versions."""
+    return Comparison.model_validate(report.comparison) if report and report.comparison else None
 
 
 def _option(option: Option, table: CostTable, data: Dataset) -> CostOption:

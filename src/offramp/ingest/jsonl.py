@@ -36,7 +36,7 @@ def open_jsonl(path: Path) -> Source:
     """
     source = Source("jsonl", iter(()))
     texts = [open_text(file) for file in (_files(path) if path.is_dir() else [path])]
-    objects = chain.from_iterable(_items(text, source) for text in texts)
+    objects = chain.from_iterable(json_items(text, source) for text in texts)
     head = list(islice(objects, BATCH_ROWS))
     if not head:
         reason = source.rejects[0].reason if source.rejects else "no lines"
@@ -84,7 +84,8 @@ def _rows(batch: Batch) -> Iterator[Item]:
         yield line, {name: decoded(values[position]) for name, values in batch.columns.items()}
 
 
-def _items(text: TextLines, source: Source) -> Iterator[Item]:
+def json_items(text: TextLines, source: Source) -> Iterator[Item]:
+    """Yield the objects of a text with the line each begins on: JSON lines, an array, or values one after another."""
     start = next(text.chunks(_CHUNK_CHARS), "").lstrip("\ufeff \t\r\n")
     # A line that is a whole array is one bad row of JSON lines; an array of objects opens alone or with "{".
     if start.startswith("[") and start[1:].lstrip()[:1] in ("", "{"):

@@ -17,7 +17,7 @@ from offramp.report.data import ReportData
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-__all__ = ["ReportData", "render"]
+__all__ = ["ReportData", "page", "render"]
 
 
 _FILTERS = (
@@ -28,14 +28,18 @@ _FILTERS = (
 
 def render(data: ReportData) -> str:
     """Return the whole report as one HTML document; sections whose data is missing are left out."""
-    from markupsafe import Markup
-
     from offramp.report.views import build
 
+    return page("report.html", d=data, view=build(data))
+
+
+def page(template: str, **parts: Any) -> str:
+    """Return a template as one HTML document with the style and the script that its policy allows by hash."""
+    from markupsafe import Markup
+
     style, script = _part("style.css"), _part("script.js")
-    return _environment().get_template("report.html").render(
-        d=data,
-        view=build(data),
+    return _environment().get_template(template).render(
+        **parts,
         style=Markup(style),
         script=Markup(script),
         style_hash=_hash(style),

@@ -12,6 +12,7 @@ from typing import Literal, Self
 
 from pydantic import Field, FiniteFloat, model_validator
 
+from offramp.cost import Comparison
 from offramp.report.curation import Curation
 from offramp.stats.likert import Likert
 from offramp.types import Frozen, VerdictBody
@@ -437,6 +438,8 @@ class ReportData(Frozen):
     """Worst confusions."""
     cost: Cost | None = None
     """Cost of every option."""
+    options: Comparison | None = None
+    """Every way to run the task over the horizon, in money."""
     curation: Curation | None = None
     """What was removed and why."""
     split_checks: tuple[Check, ...] = ()

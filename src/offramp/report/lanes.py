@@ -5,7 +5,9 @@ so that text keeps its size instead of shrinking with the picture.
 """
 
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from markupsafe import Markup
 
@@ -19,6 +21,12 @@ NARROW = 340
 _SIMULATED = " (simulated)"
 _IN_BRACKETS = re.compile(r"\s*[(\[][^()\[\]]*\bsimulated\b[^()\[\]]*[)\]]", re.IGNORECASE)
 _WORD = re.compile(r"[\s,]*\bsimulated\b", re.IGNORECASE)
+
+
+def both(draw: Callable[..., Markup], *parts: Any, id_: str) -> Markup:
+    """Draw a chart for screens and for phones; the style shows the one that fits."""
+    wide, narrow = draw(*parts, width=WIDE, id_=id_), draw(*parts, width=NARROW, id_=f"{id_}-n")
+    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow)
 
 
 def named(title: str, simulated: bool, *, limit: int = 90) -> str:

@@ -4,13 +4,13 @@ Nothing is estimated here: rows are picked, sorted, cut to a bounded number and 
 counted (`more`), so that no list looks complete when it is not.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from markupsafe import Markup
 
-from offramp.report import charts, charts_cost, charts_data, charts_likert, charts_map
+from offramp.report import charts, charts_cost, charts_data, charts_likert, charts_map, options
 from offramp.report.curation import Curation
 from offramp.report.data import (
     CandidateResult,
@@ -20,7 +20,7 @@ from offramp.report.data import (
     ScoreTable,
     TaskFacts,
 )
-from offramp.report.lanes import NARROW, WIDE, bare, named
+from offramp.report.lanes import bare, both, named
 from offramp.report.text import clean, number
 from offramp.stats.likert import Likert
 from offramp.types import BarResult
@@ -104,6 +104,7 @@ def build(data: ReportData) -> View:
         "confusions_rest": _worst(data)[1],
         "crossings": charts_cost.crossings(data.cost) if data.cost else [],
         "more_bars": max(len(data.cost.options) - charts_cost.MOST_BARS, 0) if data.cost else 0,
+        "ways": options.facts_of(data.options) if data.options else None,
         "basis": charts_cost.basis_counts(data.cost) if data.cost else "",
     }
     return View(hero=_hero(data, main), sections=_sections(data, pictures), pictures=pictures, extra=extra)
@@ -212,18 +213,12 @@ def _groups(data: ReportData, featured: Sequence[CandidateResult]) -> list[chart
     return [group for group in groups if group[1]]
 
 
-def _both(draw: Callable[..., Markup], *parts: Any, id_: str) -> Markup:
-    """Draw a chart for screens and for phones; the style shows the one that fits."""
-    wide, narrow = draw(*parts, width=WIDE, id_=id_), draw(*parts, width=NARROW, id_=f"{id_}-n")
-    return Markup('<div class="wide">{}</div><div class="narrow">{}</div>').format(wide, narrow)
-
-
 def _pictures(data: ReportData, featured: Sequence[CandidateResult]) -> dict[str, Markup]:
     made: dict[str, Markup] = {}
     if featured:
-        made["before_after"] = _both(charts.before_after, _groups(data, featured), id_="c-before")
+        made["before_after"] = both(charts.before_after, _groups(data, featured), id_="c-before")
     if data.verdict and any(charts.drawable(bar) for bar in data.verdict.bars[:12]):
-        made["ruler"] = _both(charts.ruler, data.verdict.bars[:12], id_="c-ruler")
+        made["ruler"] = both(charts.ruler, data.verdict.bars[:12], id_="c-ruler")
     if data.calibration and data.calibration.bins:
         made["reliability"] = charts.reliability(data.calibration, id_="c-trust")
     if data.coverage and data.coverage.points:
@@ -231,18 +226,20 @@ def _pictures(data: ReportData, featured: Sequence[CandidateResult]) -> dict[str
     if data.errors and data.errors.branches and len(data.errors.branches.labels) > 1:
         made["branches"] = charts_data.heat_map(data.errors.branches, id_="c-branch")
     if data.cost and any(one.usd_per_month is not None for one in data.cost.options):
-        made["cost"] = _both(charts_cost.cost_bars, data.cost, id_="c-cost")
+        made["cost"] = both(charts_cost.cost_bars, data.cost, id_="c-cost")
     if data.cost and charts_cost.drawable(data.cost):
-        made["break_even"] = _both(charts_cost.break_even, data.cost, id_="c-even")
+        made["break_even"] = both(charts_cost.break_even, data.cost, id_="c-even")
+    if data.options is not None:
+        made |= options.pictures_of(data.options, id_="c-way")
     if data.curation:
         made |= _row_pictures(data.curation)
     return made | _score_pictures(data)
 
 
 def _row_pictures(found: Curation) -> dict[str, Markup]:
-    made = {"waterfall": _both(charts_data.waterfall, found, id_="c-rows")}
+    made = {"waterfall": both(charts_data.waterfall, found, id_="c-rows")}
     for i, one in enumerate(found.distributions[:MOST_DISTRIBUTIONS]):
-        made[f"spread{i}"] = _both(charts_data.small_multiples, one, id_=f"c-spread{i}")
+        made[f"spread{i}"] = both(charts_data.small_multiples, one, id_=f"c-spread{i}")
     if found.map and found.map.rows:
         made["map"] = charts_map.embedding_map(found.map, id_="c-map")
     return made
@@ -261,7 +258,7 @@ def _shifts(found: Curation) -> tuple[str, ...]:
 def _score_pictures(data: ReportData) -> dict[str, Markup]:
     drawn = {f"scores{i}": _likert_series(table) for i, table in enumerate(data.scores[:MOST_SCORES])}
     return {
-        name: _both(charts_likert.likert_overlay, series, id_=f"c-{name}")
+        name: both(charts_likert.likert_overlay, series, id_=f"c-{name}")
         for name, series in drawn.items()
         if series
     }
@@ -280,6 +277,7 @@ def _sections(data: ReportData, pictures: dict[str, Markup]) -> tuple[tuple[str,
     every = (
         ("picture", "Before and after", "before_after" in pictures),
         ("money", "What it costs", data.cost is not None and bool(data.cost.options)),
+        ("ways", "Every way to run it, over time", data.options is not None),
         ("unproven", "What is not proven", True),
         ("test", "The test", body is not None and bool(body.bars)),
         ("candidates", "Every candidate", bool(data.candidates)),

@@ -25,6 +25,10 @@ _FINISH = {
 }
 
 
+FORM = ("temperature", "response_format", "text", "output_config")
+"""What a request says about the answer it wants, in chat completions, Responses and Anthropic's messages."""
+
+
 @dataclass(slots=True)
 class Answer:
     """What came back."""
@@ -41,12 +45,14 @@ class Answer:
     """Tokens read."""
     output_tokens: float | None = None
     """Tokens written."""
+    cached_tokens: float | None = None
+    """Part of the tokens read that came from the vendor's cache."""
     error: str | None = None
     """The error that came in the place of an answer."""
 
 
 def request_of(body: Any) -> Body | None:
-    """Return `model`, `messages` and `tools` of a request body, or `None` when nothing was asked in it."""
+    """Return `model`, `messages`, `tools` and the form of answer asked for, or `None` when nothing was asked."""
     if isinstance(body, list):
         body = {"messages": body}
     if isinstance(body, str):
@@ -64,8 +70,8 @@ def request_of(body: Any) -> Body | None:
     tools = tools_of(body.get("tools"))
     if tools:
         request["tools"] = tools
-    for key in ("model", "user", "metadata"):
-        if body.get(key):
+    for key in ("model", "user", "metadata", *FORM):
+        if body.get(key) not in (None, "", {}):
             request[key] = body[key]
     return request
 
@@ -114,6 +120,7 @@ def _from_body(body: Body) -> Answer:
     found = Answer(model=_str(body.get("model")), id=_str(body.get("id")))
     found.input_tokens = _count(usage, "prompt_tokens", "input_tokens")
     found.output_tokens = _count(usage, "completion_tokens", "output_tokens")
+    found.cached_tokens = cached_of(usage)
     reason = body.get("finish_reason") or body.get("stop_reason")
     message: Any = body
     if "choices" in body:
@@ -133,6 +140,16 @@ def _from_body(body: Body) -> Answer:
         found.error = found.error or json.dumps(error)
     found.message = None if error and message is body else assistant(message)
     return found
+
+
+def cached_of(usage: Any) -> float | None:
+    """Return the cached part of the prompt as OpenAI or Anthropic tell it."""
+    if not isinstance(usage, dict):
+        return None
+    details = usage.get("prompt_tokens_details") or usage.get("input_tokens_details")
+    if isinstance(details, dict):
+        return _count(details, "cached_tokens")
+    return _count(usage, "cache_read_input_tokens")
 
 
 def assistant(message: Any) -> Body | None:

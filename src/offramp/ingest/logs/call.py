@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-from offramp.ingest.logs.bodies import Answer
+from offramp.ingest.logs.bodies import FORM, Answer
 from offramp.ingest.logs.pieces import Body
 from offramp.ingest.source import Source
 
@@ -39,6 +39,8 @@ class Call:
     """When the answer was complete, Unix seconds."""
     latency_s: float | None = None
     """Seconds it took, where the log has no end."""
+    first_token_s: float | None = None
+    """Seconds until the first token."""
     cost_usd: float | None = None
     """What it cost."""
     conversation: str | None = None
@@ -82,9 +84,17 @@ class Call:
         return {
             "metadata": dict(self.request.get("metadata") or {}) | dict(self.metadata),
             "request": {
-                key: value for key, value in self.request.items() if key in ("messages", "tools", "model")
+                key: value
+                for key, value in self.request.items()
+                if key in ("messages", "tools", "model", *FORM)
             },
-            "response": {"choices": [{"message": message}] if message else []},
+            # Nested, for a row of a data set has no use for them; `offramp.reading` has.
+            "response": {
+                "choices": [{"message": message}] if message else [],
+                "usage": {"prompt_tokens_details": {"cached_tokens": answer.cached_tokens}},
+                "timing": {"first_token_s": self.first_token_s},
+                "error": {"message": answer.error} if answer.error else None,
+            },
         } | own
 
 

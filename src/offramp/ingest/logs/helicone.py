@@ -49,6 +49,9 @@ def _call(item: Body) -> Call:
     tokens = number_of(item.get("prompt_tokens")), number_of(item.get("completion_tokens"))
     answer.input_tokens = answer.input_tokens if tokens[0] is None else tokens[0]
     answer.output_tokens = answer.output_tokens if tokens[1] is None else tokens[1]
+    if answer.cached_tokens is None:
+        answer.cached_tokens = number_of(item.get("prompt_cache_read_tokens"))
+    first = number_of(item.get("time_to_first_token"))
     took = number_of(item.get("delay_ms", item.get("latency")))
     cost = item.get("costUSD") if item.get("costUSD") is not None else item.get("cost")
     status = number_of(item.get("response_status"))
@@ -59,6 +62,7 @@ def _call(item: Body) -> Call:
         id=item.get("request_id") or item.get("response_id"),
         started=seconds_of(item.get("request_created_at")),
         latency_s=None if took is None else took / 1000,
+        first_token_s=None if not first else first / 1000,
         cost_usd=number_of(cost),
         conversation=None if session is None else str(session),
         failed=status is not None and not 200 <= status < 300,

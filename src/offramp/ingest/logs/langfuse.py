@@ -10,11 +10,12 @@ packages/shared/src/server/repositories/observations_converters.ts.
 from collections.abc import Iterator
 from typing import Any
 
-from offramp.ingest.logs.bodies import answer_of, request_of
+from offramp.ingest.logs.bodies import FORM, answer_of, request_of
 from offramp.ingest.logs.call import Call, Item, Log, decoded, joined, number_of, plain, seconds_of
 from offramp.ingest.logs.pieces import Body
 
 NAME = "Langfuse"
+_CACHED = ("input_cached_tokens", "cache_read_input_tokens", "input_cache_read")
 
 
 def matches(item: Body) -> bool:
@@ -55,6 +56,18 @@ def _call(item: Body, trace: Body) -> Call:
     answer.output_tokens = (
         _sum(usage, "output") or number_of(get("outputUsage", "completionTokens")) or answer.output_tokens
     )
+    if answer.cached_tokens is None and isinstance(usage, dict):
+        answer.cached_tokens = next((number_of(usage[key]) for key in _CACHED if key in usage), None)
+    parameters = decoded(get("modelParameters", "model_parameters"))
+    if request is not None and isinstance(parameters, dict):
+        request = {key: parameters[key] for key in FORM if parameters.get(key) is not None} | request
+    told = get("statusMessage", "status_message")
+    if item.get("level") == "ERROR" and told:
+        answer.error = answer.error or str(told)
+    started, first = (
+        seconds_of(get("startTime", "start_time")),
+        seconds_of(get("completionStartTime", "completion_start_time")),
+    )
     costs = decoded(get("costDetails", "cost_details"))
     cost = get("totalCost", "total_cost") or item.get("calculatedTotalCost")
     session = get("sessionId", "session_id") or trace.get("sessionId")
@@ -62,7 +75,8 @@ def _call(item: Body, trace: Body) -> Call:
         request=request,
         answer=answer,
         id=item.get("id"),
-        started=seconds_of(get("startTime", "start_time")),
+        started=started,
+        first_token_s=None if started is None or first is None else round(first - started, 6),
         ended=seconds_of(get("endTime", "end_time")),
         cost_usd=number_of(cost)
         if cost

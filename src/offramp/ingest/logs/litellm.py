@@ -8,7 +8,7 @@ Source: https://docs.litellm.ai/docs/proxy/logging_spec and litellm/proxy/schema
 from collections.abc import Iterator
 from typing import Any
 
-from offramp.ingest.logs.bodies import Answer, answer_of, request_of
+from offramp.ingest.logs.bodies import FORM, Answer, answer_of, cached_of, request_of
 from offramp.ingest.logs.call import Call, Item, Log, decoded, joined, number_of, plain, seconds_of
 from offramp.ingest.logs.pieces import Body
 
@@ -57,12 +57,20 @@ def _call(item: Body) -> Call:
         request, answer = None, Answer()
     answer.input_tokens = _else(number_of(item.get("prompt_tokens")), answer.input_tokens)
     answer.output_tokens = _else(number_of(item.get("completion_tokens")), answer.output_tokens)
+    if answer.cached_tokens is None:
+        answer.cached_tokens = cached_of(metadata.get("usage_object"))
+    information = metadata.get("error_information")
+    told = information.get("error_message") if isinstance(information, dict) else None
+    told = item.get("error_str") or told
+    answer.error = answer.error or (str(told) if told else None)
     cost = item.get("spend", item.get("response_cost"))
+    started, first = seconds_of(item.get("startTime")), seconds_of(item.get("completionStartTime"))
     return Call(
         request=request,
         answer=answer,
         id=item.get("request_id") or item.get("id"),
-        started=seconds_of(item.get("startTime")),
+        started=started,
+        first_token_s=None if started is None or first is None else round(first - started, 6),
         ended=seconds_of(item.get("endTime")),
         cost_usd=number_of(cost),
         conversation=item.get("session_id") or item.get("trace_id"),
@@ -86,6 +94,8 @@ def _request(item: Body) -> Body | None:
     if request is None:
         return None
     parameters = decoded(item.get("model_parameters"))
+    if isinstance(parameters, dict):
+        request = {key: parameters[key] for key in FORM if parameters.get(key) is not None} | request
     if isinstance(parameters, dict) and "tools" not in request:
         more = request_of({"messages": [{"role": "user", "content": ""}], "tools": parameters.get("tools")})
         request |= {"tools": more["tools"]} if more and "tools" in more else {}

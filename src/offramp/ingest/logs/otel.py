@@ -104,8 +104,10 @@ def _call(span: Span) -> Call:
     attributes = span.attributes
     request = _asked(span)
     model = attributes.get("gen_ai.request.model")
+    temperature = attributes.get("gen_ai.request.temperature")
     if request is not None:
         request = request | ({"model": model} if model else {})
+        request |= {} if temperature is None else {"temperature": temperature}
         tools = decoded(attributes.get("gen_ai.tool.definitions")) or _numbered(
             attributes, "llm.request.functions"
         )
@@ -122,6 +124,12 @@ def _call(span: Span) -> Call:
     answer.output_tokens = number_of(
         _first(attributes, "gen_ai.usage.output_tokens", "gen_ai.usage.completion_tokens")
     )
+    answer.cached_tokens = number_of(
+        _first(attributes, "gen_ai.usage.cache_read.input_tokens", "gen_ai.usage.cache_read_input_tokens")
+    )
+    if span.failed:
+        told = _first(attributes, "error.type", "exception.message")
+        answer.error = answer.error or (str(told) if told else None)
     associated = {k.removeprefix(_ASSOCIATED): v for k, v in attributes.items() if k.startswith(_ASSOCIATED)}
     return Call(
         request=request,
