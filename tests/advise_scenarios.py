@@ -209,7 +209,7 @@ SCENARIOS = (
         "a cheap API wins",
         "A frontier model sorts 400,000 tickets a month; today's small APIs cost a fiftieth of it.",
         (Job(SORT),),
-        "cheaper api",
+        "cheaper API",
         ("Don't own a model", "evaluate it before you switch"),
         replaces=False,
     ),

@@ -5,6 +5,7 @@ advice; nothing is sent anywhere. What a person says about the tasks (names, mer
 holds for the next log. Trap: prices and volumes are of the log's time; a log of one week is one week.
 """
 
+import json
 import re
 import shutil
 import tempfile
@@ -12,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 from pydantic import ValidationError
@@ -33,8 +35,10 @@ from offramp.capture.calls import FILE as CALLS_FILE
 from offramp.cost import Case, CostSettings, Measured, OtherTask, compare
 from offramp.embed.static import StaticEmbedder, shared_folder
 from offramp.errors import ConfigError, DataError, NotFoundError, StoreError
+from offramp.ingest.chat import is_chat
 from offramp.prices import snapshot
 from offramp.reading import eyes, lines_of, read_calls, read_logs
+from offramp.reading.facts import NAMES
 from offramp.report import advice as advice_page
 from offramp.settings import FILE as SETTINGS_FILE
 from offramp.settings import Settings, resolve
@@ -322,10 +326,11 @@ def take(
     found = find_tasks(table, known=known.tasks, edits=known.edits, progress=progress)
     wanted = Known(tasks=found.tasks).id_of(what)
     index = next(number for number, task in enumerate(found.tasks) if task.id == wanted)
-    ids = frozenset(table.column("id").filter(pa.array(found.member == index)).to_pylist())
     task = found.tasks[index]
     kinds: Mapping[str, Kind] = {"labels": "classify", "json": "extract", "tools": "chat"}
-    turns = table.column("turns").filter(pa.array(found.member == index)).to_pylist()
+    mine = table.filter(pa.array(found.member == index))
+    turns, labelled = mine.column("turns").to_pylist(), mine.num_rows - mine.column("label").null_count
+    sparse = 0 < labelled < mine.num_rows
     chat = sum((count or 0) > _CHAT_TURNS for count in turns) > len(turns) / 2
     kind: Kind = "chat" if chat else kinds.get(task.output, "generate")
     new = not into.exists()
@@ -336,10 +341,11 @@ def take(
             f"a new workspace was asked for; {str(into)!r} already holds one; choose another folder"
         )
     try:
-        write_text("".join(lines_of(logs, ids)), log)
+        ids = frozenset(mine.column("id").to_pylist())
+        write_text("".join(lines_of(logs, ids, sparse=sparse)), log)
         content = {
-            "name": re.sub(r"[^a-z0-9]+", "-", task.name.lower()).strip("-") or "task",
-            "data": {"sources": [log.name], "kind": kind},
+            "name": "-".join(re.findall(r"[a-z0-9]+", task.name.lower())[:_NAME_WORDS]) or "task",
+            "data": {"sources": [log.name], "kind": kind, **({"mapping": _people(log)} if sparse else {})},
             "advise": basis.advise.model_dump(exclude_defaults=True),
             "cost": basis.cost.model_dump(mode="json", exclude_defaults=True, exclude_none=True),
         }
@@ -353,6 +359,17 @@ def take(
         raise
 
 
+def _people(log: Path) -> dict[str, Any]:
+    """Where few calls are reviewed the incumbent's answers are the target, and the reviews are a person's answers."""
+    with log.open(encoding="utf-8") as lines:
+        first = json.loads(next(lines))
+    answer = (
+        "answer" if is_chat(first) else next((name for name in NAMES["answer"] if name in first), "answer")
+    )
+    return {"incumbent": answer, "humans": ["human"]}
+
+
+_NAME_WORDS = 5
 _CHAT_TURNS = 3
 """A system message, a question and its answer are no conversation yet."""
 

@@ -21,7 +21,7 @@ Action = Literal[
     "own",
     "share",
     "cascade",
-    "cheaper api",
+    "cheaper API",
     "hosted",
     "batch",
     "cache",

@@ -172,9 +172,7 @@ def _new_rows_per_month(profile: Profile) -> float:
 def _evaluation(profile: Profile, proven: Proven) -> Check:
     if proven.evaluation:
         return Check(name="evaluation", state="yes", evidence=proven.evaluation, next_step="")
-    step = (
-        "make a workspace of this task (`offramp advise … --take TASK --into DIR`), then `offramp baseline`"
-    )
+    step = "make a workspace of this task (`offramp take TASK LOG --into DIR`), then `offramp baseline`"
     if profile.reviewed_rows:
         rows = f"{profile.reviewed_rows:,} reviewed rows, but no holdout and no baseline"
         return Check(name="evaluation", state="unknown", evidence=rows, next_step=step)

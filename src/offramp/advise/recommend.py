@@ -25,7 +25,7 @@ ACTIONS: Mapping[str, Action] = {
     "prompt": "shorten",
     "cache": "cache",
     "batch": "batch",
-    "api": "cheaper api",
+    "api": "cheaper API",
     "few-shot": "own",
     "hosted": "hosted",
     "cpu": "own",
@@ -119,16 +119,14 @@ def summed_up(advised: Sequence[TaskAdvice]) -> tuple[tuple[TaskAdvice, ...], st
         return ranked, first.task.id, f"Replace “{first.task.name}” first. {first.sentence}"
     useful = next((one for one in ranked if one.action not in ("leave", "wait")), None)
     if useful is not None:
-        return ranked, None, f"Don't replace any call yet. {useful.sentence}"
+        return ranked, None, f"Don't replace any call yet. “{useful.task.name}”: {useful.sentence}"
     whole = ranked[0].sentence if ranked else "No task was found in the log."
     return ranked, None, f"Don't replace any call: nothing here would gain from it. {whole}"
 
 
 def _rank(one: TaskAdvice) -> tuple[bool, bool, Decimal, int, str]:
-    forced = one.action in REPLACES and any(
-        trigger.kind in _FORCING and trigger.strength >= STRONG for trigger in one.triggers
-    )
     acts = one.action not in ("leave", "wait")
+    forced = acts and any(trigger.kind in _FORCING and trigger.strength >= STRONG for trigger in one.triggers)
     return (not forced, not acts, -(one.gained_usd or Decimal(0)), -one.task.calls, one.task.id)
 
 
@@ -149,7 +147,9 @@ class _Facts:
     ) -> None:
         self.task, self.profile, self.checks = task, profile, checks
         self.triggers, self.compared = triggers, compared
-        self.pulls = tuple(one.sentence for one in triggers if one.kind != "none")
+        self.pulls = tuple(
+            f"{one.sentence[:1].upper()}{one.sentence[1:]}." for one in triggers if one.kind != "none"
+        )
 
     def evidence(self, name: str) -> str:
         check = next(check for check in self.checks if check.name == name)
@@ -236,7 +236,7 @@ def _next(option: Option, comparison: Comparison) -> Option | None:
 
 def _would_change(option: Option, comparison: Comparison) -> list[str]:
     found = []
-    if option.break_even_requests:
+    if option.break_even_requests and option.break_even_requests > 1:
         found.append(f"fewer than {option.break_even_requests:,} requests a month")
     if option.quality == "unknown":
         found.append("answers that are not as good as today's: no evaluation has been run")

@@ -96,7 +96,7 @@ def _cost(profile: Profile, settings: AdviseSettings) -> list[Trigger]:
     span = ""
     if profile.usd_low is not None and profile.usd_high is not None:
         span = f" (${profile.usd_low:,.0f} to ${profile.usd_high:,.0f})"
-    sentence = f"${usd:,.0f} a month{known}{span}{grows}"
+    sentence = f"it costs ${usd:,.0f} a month{known}{span}{grows}"
     # Each tenfold of the line counts the same, up to the big sum.
     most = (_BIG_USD / line).log10() if 0 < line < _BIG_USD else Decimal(1)
     share = float((usd / line).log10() / most) if line else 1.0

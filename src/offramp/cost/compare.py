@@ -208,10 +208,7 @@ def _assumptions(case: Case, options: list[Option]) -> tuple[str, ...]:
         )
     if case.mix.tokens_origin == "estimated":
         found.append("Token counts are estimated from characters, and the ranges have that in them.")
-    if not math.isclose(
-        float(case.requests_low or case.requests), float(case.requests_high or case.requests)
-    ):
-        found.append(
-            f"The range has {case.requests_low:,.0f} to {case.requests_high:,.0f} requests a month in it."
-        )
+    low, high = case.requests_low or case.requests, case.requests_high or case.requests
+    if not math.isclose(float(low), float(high)):
+        found.append(f"The range has {low:,.0f} to {high:,.0f} requests a month in it.")
     return tuple(found)

@@ -28,7 +28,7 @@ from offramp.ingest.logs.call import Item, decoded
 from offramp.ingest.parquet import open_parquet
 from offramp.ingest.source import BATCH_ROWS, Source
 from offramp.ingest.text import open_text
-from offramp.reading.facts import Body, captured_row, chat_row, plain_row
+from offramp.reading.facts import NAMES, Body, captured_row, chat_row, plain_row
 from offramp.reading.sight import eyes
 from offramp.types import Progress, silent
 
@@ -111,8 +111,11 @@ def read_calls(
     return _read(batches, left_out, notes)
 
 
-def lines_of(paths: Sequence[Path], ids: Collection[str]) -> Iterator[str]:
+def lines_of(paths: Sequence[Path], ids: Collection[str], *, sparse: bool = False) -> Iterator[str]:
     """Yield the records of these calls as JSON lines, as the logs hold them, for `offramp.ingest` to read.
+
+    `sparse`: only some calls have a reviewed answer; then it stands under `human`, as an answer that a person gave,
+    since a target is needed in every row.
 
     Raises:
         DataError: a file is missing or of no known form.
@@ -121,8 +124,12 @@ def lines_of(paths: Sequence[Path], ids: Collection[str]) -> Iterator[str]:
         _, items = _opened(path)
         for line, item in items:
             row = chat_row(item) if is_chat(item) or "transcript" in item else plain_row(item)
-            if not isinstance(row, str) and (row.get("id") or f"{path.name}:{line}") in ids:
-                yield json.dumps(item, ensure_ascii=False, default=str) + "\n"
+            if isinstance(row, str) or (row.get("id") or f"{path.name}:{line}") not in ids:
+                continue
+            if sparse:
+                item = {key: value for key, value in item.items() if key.lower() not in NAMES["label"]}
+                item |= {} if row.get("label") is None else {"human": row["label"]}
+            yield json.dumps(item, ensure_ascii=False, default=str) + "\n"
 
 
 def _read(batches: list[pa.RecordBatch], left_out: Counter[str], notes: list[str]) -> Read:
