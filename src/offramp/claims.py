@@ -114,8 +114,12 @@ def claim(
     *,
     data: Dataset,
     settings: Settings,
+    among: int = 1,
 ) -> Verdict:
-    """Compare a candidate with the reference on the holdout; the same claim again is the kept verdict."""
+    """Compare a candidate with the reference on the holdout; the same claim again is the kept verdict.
+
+    Of several claims made at once, `among` in all, none is tested at more than its part of the error rate.
+    """
     records = roster.records
     bars = settings.verdict.resolved(data.task.kind)
     config = {
@@ -123,6 +127,7 @@ def claim(
         "power": settings.verdict.power,
         "metrics": {bar.metric: _version(roster, bar.metric, data) for bar in bars},
     }
+    config |= {"among": among} if among > 1 else {}
     parents = (data.id, candidate.id, *([reference.id] if reference else []))
     record_id = records.id("verdict", "verdict", parents, config)
     with records.making(record_id) as todo:
@@ -132,7 +137,7 @@ def claim(
             holdout = roster.rows(data, "holdout")
             what = f"{candidate.title} against {reference.title if reference else 'an absolute level'}"
             use = records.store.spend_holdout(views.ids_hash(holdout), record_id, what)
-            terms = Terms(bars, use, settings.verdict.alpha, settings.verdict.power)
+            terms = Terms(bars, max(use, among), settings.verdict.alpha, settings.verdict.power)
             body = compared(roster, (run, against), terms)
             records.store.add(
                 Verdict(

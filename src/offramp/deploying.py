@@ -21,7 +21,18 @@ from offramp.models.endpoint import Endpoint
 from offramp.roster import INCUMBENT, JUDGE, Roster
 from offramp.stats.threshold import Promise, choose_threshold
 from offramp.store import Store
-from offramp.types import Candidate, Dataset, Deployment, EvalRun, Frozen, MadeBy, Mode, ParityTest, Verdict
+from offramp.types import (
+    Candidate,
+    Dataset,
+    Deployment,
+    EvalRun,
+    Frozen,
+    MadeBy,
+    Mode,
+    ParityTest,
+    Renewal,
+    Verdict,
+)
 
 PROVEN = ("ready", "better")
 LEAST_ROWS = 50
@@ -178,7 +189,11 @@ def _need_sense(wish: Wish) -> None:
 def _need_proof(roster: Roster, candidate: Candidate, promise: Mapping[str, Any]) -> None:
     store = roster.records.store
     verdicts = [one for one in store.all(Verdict) if one.candidate == candidate.id]
-    outcome = verdicts[-1].body.outcome if verdicts else None
+    # A renewal says what its verdicts are worth together; the last of them alone may be about the incumbent.
+    renewals = [one for one in store.all(Renewal) if one.candidate == candidate.id]
+    proofs: list[Verdict | Renewal] = [*verdicts, *renewals]
+    last = max(proofs, key=lambda one: one.created_at, default=None)
+    outcome = last.outcome if isinstance(last, Renewal) else last.body.outcome if last else None
     if outcome not in PROVEN and not promise:
         found = "has no verdict" if outcome is None else f"has the verdict {outcome!r}"
         raise ConfigError(

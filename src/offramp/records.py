@@ -24,6 +24,7 @@ RECIPES = {
     "cost": 1,
     "judge": 1,
     "ratings": 1,
+    "renew": 1,
 }
 """Raised when a stage would make something else from the same inputs, so that old results are not taken for new."""
 

@@ -25,6 +25,8 @@ from offramp.ingest import Mapping, Only
 from offramp.ladder import LadderSettings
 from offramp.models.endpoint import Endpoint
 from offramp.models.prompted import NamedPrompt
+from offramp.notify import NotifySettings
+from offramp.renew.settings import RenewSettings
 from offramp.route.settings import GatewaySettings
 from offramp.store import write_text
 from offramp.types import Bar, Frozen, Kind
@@ -120,6 +122,10 @@ class Settings(Frozen):
     """Models behind endpoints to try as they are, zero-shot or with examples; each is sent the rows it answers."""
     gateway: GatewaySettings = GatewaySettings()
     """Who is asked, routed and recorded in production."""
+    renew: RenewSettings = RenewSettings()
+    """When the model is tuned again, and who may put it to work."""
+    notify: NotifySettings = NotifySettings()
+    """Who is told about findings; the log alone when nothing is named."""
     judge: Endpoint | None = None
     """Who judges answers by rubrics (`offramp judge`); nobody is asked when not given."""
 

@@ -28,9 +28,11 @@ from offramp.types import (
     Dataset,
     Deployment,
     EvalRun,
+    Finding,
     ParityTest,
     RatingSet,
     Record,
+    Renewal,
     ScoreRun,
     TrainingRun,
     Verdict,
@@ -53,6 +55,8 @@ TYPES: dict[str, type[Record]] = {
     "deployment": Deployment,
     "scorerun": ScoreRun,
     "ratingset": RatingSet,
+    "renewal": Renewal,
+    "finding": Finding,
 }
 
 _meta = sa.MetaData()

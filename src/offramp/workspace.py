@@ -387,9 +387,13 @@ class Workspace:
         mode = {"mode": "canary"} if "share" in wish and "mode" not in wish else {}
         # A wish that makes no sense is refused before anything is read or fitted.
         asked = _settings.checked(deploying.Wish, {**mode, **wish}, where="a deployment")
-        data = self.curate()
         named = self.candidate(candidate) if isinstance(candidate, str) else candidate
-        return deploying.deploy(self.roster, named or self.tune(data), data, asked)
+        named = named or self.tune()
+        # A threshold is chosen on rows that this very candidate has not learned from: those of its own dataset.
+        data = next((one for one in named.parents if one.startswith("dataset-")), None)
+        return deploying.deploy(
+            self.roster, named, self.store.get(data, Dataset) if data else self.curate(), asked
+        )
 
     def rollback(self, *, to: int | None = None, why: str = "") -> Deployment:
         """Bring back who answered before; `to` names a version, 0 the incumbent alone."""

@@ -329,7 +329,8 @@ def verdicts(pack: Pack) -> Iterator[Check]:
 
 def _compared(pack: Pack, verdict: Verdict) -> VerdictBody:
     """Return what the comparison of a verdict finds on the kept answers."""
-    ws, use, looks = pack.ws, verdict.holdout_use, verdict.body.slices
+    ws, looks = pack.ws, verdict.body.slices
+    use = max(verdict.holdout_use, verdict.made_by.config.get("among", 1))
     data = ws.store.get(verdict.dataset, Dataset)
     bars = [Bar.model_validate(bar) for bar in verdict.made_by.config["bars"]]
     runs = {run.candidate: run for run in pack.runs if run.dataset == data.id and run.split == "holdout"}
