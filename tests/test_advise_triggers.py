@@ -68,8 +68,8 @@ def test_money_speaks_from_the_line_on_and_louder_with_each_tenfold():
     cheap, dear = found(cost=0.4), found(cost=10.0)
 
     # 730 calls a month.
-    assert cheap["cost"].sentence.startswith("$292 a month ($")
-    assert dear["cost"].sentence.startswith("$7,300 a month ($")
+    assert cheap["cost"].sentence.startswith("it costs $292 a month ($")
+    assert dear["cost"].sentence.startswith("it costs $7,300 a month ($")
     assert 0.2 <= cheap["cost"].strength < dear["cost"].strength < 1.0
     assert set(found(cost=0.2)) == {"none"}
     assert "cost" in found(cost=0.2, given={"least_usd_per_month": 0.0})
@@ -80,7 +80,7 @@ def test_a_known_part_of_the_cost_is_said_to_be_a_part():
         model=lambda n: "gpt-6-luna" if n % 2 else "house-model", cost=lambda n: 5.0 if n % 2 else None
     )["cost"]
 
-    assert trigger.sentence == "$1,825 a month at least (not every call has a price)"
+    assert trigger.sentence == "it costs $1,825 a month at least (not every call has a price)"
 
 
 def test_private_texts_speak_loudest():
@@ -96,7 +96,7 @@ def test_personal_data_alone_is_a_weaker_reason():
     trigger = found(eyes=eyes)["privacy"]
 
     assert trigger.strength == pytest.approx(0.6)
-    assert "100% of 672 calls looked at hold personal data (EMAIL)" in trigger.sentence
+    assert "100.0% of 672 calls looked at hold personal data (EMAIL)" in trigger.sentence
 
 
 @pytest.mark.parametrize(

@@ -254,8 +254,9 @@ class Recorder:
             return ready
         except Exception:
             return self._write_each(ready)
-        self._wrote(ready)
+        # Said before it is counted, so that whoever waits for the count finds it said.
         self._recovered()
+        self._wrote(ready)
         return []
 
     def _write_each(self, ready: list[tuple[Call, int]]) -> list[tuple[Call, int]]:
