@@ -4,8 +4,8 @@ Three worlds, none of which chose a setting: customers of a bank, then questions
 CLINC150's out-of-scope queries); product offers without three branches, then offers of each of them (MWPD); doctors'
 dialogues, then visits of another collection, or dialogues about a part of the note that was left out (MTS-Dialog,
 ACI-bench). A stream has 200 ordinary requests, then 2,000 of which a share is new. Quiet streams are as long. Each run
-draws reference and stream afresh from rows that the model was not trained on; MTS-Dialog and ACI-bench are small, so
-there they are drawn with replacement.
+draws a reference of 3,000 and the stream afresh from rows that the model was not trained on; MTS-Dialog and ACI-bench
+are small, so there both are drawn with replacement, the reference 1,500.
 
 Signals: distance to the training rows, length, new words, the doubt of a ridge head on the embeddings, how strange a
 request is in all of them together, and the way in which the embeddings move (`topics`); one budget of 5 % false alarms
@@ -42,7 +42,7 @@ Floats = NDArray[np.float64]
 
 SEED = 20_261_122
 QUIET, AFTER = 200, 2_000
-COMPARED, HOLDOUT = (300, 150) if SMALL else (4_000, 1_500)
+COMPARED, HOLDOUT, FEW = (300, 150, 150) if SMALL else (4_000, 3_000, 1_500)
 QUIET_RUNS = 2 if SMALL else 200
 RUNS = 1 if SMALL else 40
 MIXES = (1.0, 0.2, 0.1)
@@ -165,12 +165,13 @@ def draw(one: World, mix: float, run: int) -> tuple[NDArray[np.int64], NDArray[n
     """Return the places of the reference, of the stream, and which of the stream are new (places then in `new`)."""
     random = np.random.default_rng((SEED, run, round(mix * 100)))
     n = len(one.rows.texts)
-    picked = random.choice(n, HOLDOUT + QUIET + AFTER, replace=one.replace)
+    holdout = FEW if one.replace else HOLDOUT
+    picked = random.choice(n, holdout + QUIET + AFTER, replace=one.replace)
     fresh = (np.arange(QUIET + AFTER) >= QUIET) & (random.random(QUIET + AFTER) < mix)
-    stream = picked[HOLDOUT:].copy()
+    stream = picked[holdout:].copy()
     many = len(one.new.texts)
     stream[fresh] = random.choice(many, int(fresh.sum()), replace=int(fresh.sum()) > many)
-    return picked[:HOLDOUT], stream, fresh
+    return picked[:holdout], stream, fresh
 
 
 def follow(one: World, mix: float, run: int) -> dict[str, int]:
@@ -255,7 +256,7 @@ def main() -> None:
     """Measure every world."""
     began, folder = time.process_time(), data_dir()
     embedder = Embedder.load("minilm", cache=KEEP)
-    found = banking(folder) if SMALL else [*banking(folder), *offers(folder), *dialogues(folder)]
+    found = banking(folder) if SMALL else [*offers(folder), *dialogues(folder), *banking(folder)]
     rows: dict[str, dict[str, Any]] = {}
     for number, raw in enumerate(found):
         one = world(raw, embedder, number)

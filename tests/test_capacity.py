@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from offramp.capacity import Batching, Load, Shape, Workers, plan, predict, published, replay
+from offramp.capacity.draw import drawn
 from offramp.errors import DataError, NotFoundError
 
 ENGINE = Batching(prefill_tokens_per_s=8000, step_s=0.02, step_running_s=0.0005, most_running=32)
@@ -33,8 +34,8 @@ def test_one_worker_with_exponential_times_is_the_closed_form_of_m_m_1():
     found = predict(steady(0.8), Workers(base_s=1.0, noise_ratio=1.0), 1)
 
     assert found.utilisation_ratio == pytest.approx(0.8, rel=0.01)
-    assert found.wait_mean_s == pytest.approx(4.0, rel=0.02)
-    assert found.latency_p95_s == pytest.approx(math.log(20) / 0.2, rel=0.03)
+    assert found.wait_mean_s == pytest.approx(4.0, rel=0.05)
+    assert found.latency_p95_s == pytest.approx(math.log(20) / 0.2, rel=0.05)
 
 
 def test_one_worker_with_equal_times_is_the_closed_form_of_m_d_1():
@@ -50,7 +51,7 @@ def test_several_workers_are_the_closed_form_of_m_m_c(servers, load):
 
     found = predict(steady(load), Workers(base_s=1.0, noise_ratio=1.0), servers)
 
-    assert found.wait_mean_s == pytest.approx(wait, rel=0.02)
+    assert found.wait_mean_s == pytest.approx(wait, rel=0.05)
     assert found.utilisation_ratio == pytest.approx(load / servers, rel=0.01)
 
 
@@ -114,28 +115,71 @@ def test_memory_for_cached_tokens_limits_how_many_run():
     assert replay(*requests, speed=wide, replicas=1).latency_p99_s < 2.2
 
 
-def test_the_shape_of_random_arrivals_is_flat():
-    times, read, wrote = random_trace(5, 8000)
+def test_a_shape_has_the_requests_and_tokens_of_each_window():
+    shape = Shape.of([0.0, 0.2, 1.5, 3.9, 4.0], [10, 20, 30, 40, 50], [1, 2, 3, 4, 5], window_s=1.0)
 
-    shape = Shape.of(times, read, wrote)
-
-    assert shape.mean_rate == pytest.approx(5, rel=0.03)
-    # Counts of a second vary by 2.2; what is left of it is chance at scales with few windows.
-    assert np.std(shape.rates) < 0.5
-    assert np.mean(shape.tokens()[1]) == pytest.approx(wrote.mean())
+    assert shape.window_s == 1.0
+    assert shape.rates == (2.0, 1.0, 0.0, 1.0, 1.0)
+    assert shape.token_rates == ((30.0, 3.0), (30.0, 3.0), (0.0, 0.0), (40.0, 4.0), (50.0, 5.0))
+    assert shape.counted
 
 
-def test_a_trend_stays_in_the_shape_and_noise_goes():
-    chance = np.random.default_rng(2)
-    rate = np.repeat([2.0, 8.0, 2.0, 8.0], 300)
-    counts = chance.poisson(rate)
-    times = np.repeat(np.arange(1200.0), counts) + chance.random(counts.sum())
+def test_a_draw_of_measured_traffic_has_what_each_window_had():
+    times, read, wrote = random_trace(5, 4000)
+    shape = Shape.of(times, read, wrote, window_s=1.0)
 
-    shape = Shape.of(times, np.ones(len(times)), np.ones(len(times)), window_s=1.0)
+    found = drawn(shape, seed=0, most=10_000)
 
-    smooth = np.asarray(shape.rates)[:1200]
-    assert np.sqrt(np.mean((smooth - rate[: len(smooth)]) ** 2)) < 0.5 * np.sqrt(5.0)
-    assert smooth[350:550].mean() == pytest.approx(8.0, rel=0.1)
+    window = np.minimum((found.times / shape.window_s).astype(int), len(shape.rates) - 1)
+    counts = np.bincount(window, minlength=len(shape.rates))
+    assert counts == pytest.approx(np.asarray(shape.rates) * shape.window_s)
+    assert (np.diff(found.times) >= 0).all()
+    tokens = np.bincount(window, found.read, minlength=len(counts)) / shape.window_s
+    wanted = np.asarray(shape.token_rates)[:, 0]
+    assert np.corrcoef(tokens, wanted)[0, 1] > 0.97
+    assert np.quantile(found.read, [0.1, 0.5, 0.9]) == pytest.approx(
+        np.quantile(shape.tokens()[0], [0.1, 0.5, 0.9]), rel=0.1
+    )
+
+
+def test_the_same_seed_gives_the_same_draw_and_another_one_another():
+    shape = steady(2.0, windows=2, window_s=50)
+
+    one, again, other = (drawn(shape, seed=seed, most=1000).times for seed in (1, 1, 2))
+
+    assert one.tolist() == again.tolist()
+    assert one[:5].tolist() != other[:5].tolist()
+
+
+def test_a_draw_of_made_up_traffic_is_a_poisson_process():
+    found = drawn(steady(4.0, windows=2000, window_s=10), seed=0, most=100_000)
+
+    counts = np.bincount((found.times / 10).astype(int), minlength=2000)
+    assert counts.mean() == pytest.approx(40, rel=0.02)
+    assert counts.var() == pytest.approx(40, rel=0.1)
+
+
+def test_measured_traffic_that_grows_is_as_random_as_counts_are():
+    times, read, wrote = random_trace(4, 8000)
+    shape = Shape.of(times, read, wrote, window_s=1.0)
+
+    for factor in (0.5, 1.0, 9.0):
+        counts = np.asarray(shape.scaled(factor).rates) * shape.window_s
+        assert counts.mean() == pytest.approx(4 * factor, rel=0.03)
+        assert counts.var() == pytest.approx(4 * factor, rel=0.15)
+
+
+def test_a_trend_grows_whole():
+    rate = np.repeat([2.0, 8.0, 2.0, 8.0], 256)
+    counts = np.random.default_rng(2).poisson(rate)
+    times = np.repeat(np.arange(1024.0), counts) + 0.5
+    shape = Shape.of([0.0, *times], [1.0] * (len(times) + 1), [1.0] * (len(times) + 1), window_s=1.0)
+
+    grown = np.asarray(shape.scaled(100).rates)
+
+    assert grown[300:450].mean() == pytest.approx(800, rel=0.1)
+    assert grown[600:700].mean() == pytest.approx(200, rel=0.1)
+    assert np.std(grown[300:450]) < 200
 
 
 def test_bursts_inside_windows_are_found_and_random_arrivals_have_none():
@@ -181,7 +225,7 @@ def test_more_replicas_never_make_it_worse(rates, replicas, noise, batch):
     shape = Shape(window_s=60, rates=tuple(rates), sizes=((0, 1), (0, 3)))
     speed = Workers(base_s=0.2, output_token_s=0.2, noise_ratio=noise, batch=batch)
 
-    fewer, more = (predict(shape, speed, count) for count in (replicas, replicas + 1))
+    fewer, more = (predict(shape, speed, count, effort=0.1) for count in (replicas, replicas + 1))
 
     assert more.latency_p95_s <= fewer.latency_p95_s * 1.005
     assert more.utilisation_ratio <= fewer.utilisation_ratio + 1e-9
@@ -193,7 +237,7 @@ def test_more_traffic_never_makes_it_better(rates, replicas, factor):
     shape = Shape(window_s=60, rates=tuple(rates), sizes=((0, 1), (0, 3)))
     speed = Workers(base_s=0.2, output_token_s=0.2)
 
-    calm, busy = (predict(one, speed, replicas) for one in (shape, shape.scaled(factor)))
+    calm, busy = (predict(one, speed, replicas, effort=0.1) for one in (shape, shape.scaled(factor)))
 
     assert busy.latency_p95_s >= calm.latency_p95_s * 0.995
     assert busy.utilisation_ratio >= calm.utilisation_ratio - 1e-9
@@ -204,7 +248,7 @@ def test_an_engine_is_predicted_from_its_shape_as_a_replay_finds_it(rate):
     times, read, wrote = random_trace(rate, 4000)
     shape = Shape.of(times, read, wrote)
 
-    found = [predict(shape, ENGINE, count) for count in (1, 2, 4)]
+    found = [predict(shape, ENGINE, count, effort=0.3) for count in (1, 2, 4)]
     true: list[Load] = [replay(times, read, wrote, speed=ENGINE, replicas=count) for count in (1, 2, 4)]
 
     for one, other in zip(found, true, strict=True):
@@ -256,7 +300,8 @@ def test_a_typical_week_has_the_month_and_the_peak_that_were_asked_for():
 
 
 @pytest.mark.parametrize(
-    ("gpu", "read", "wrote", "tokens_per_s"), [("L4", 512, 128, 2143), ("H100-80GB", 1024, 128, 27187)]
+    ("gpu", "read", "wrote", "tokens_per_s"),
+    [("L4", 512, 128, 2143), ("A10G", 256, 128, 1475), ("H100-80GB", 1024, 128, 27187)],
 )
 def test_a_published_speed_is_put_together_again_and_marked(gpu, read, wrote, tokens_per_s):
     speed = published(gpu)

@@ -63,11 +63,19 @@ def test_a_new_topic_is_found_within_a_few_requests_by_distance_and_words():
 
 
 def test_a_tenth_of_new_requests_is_found():
-    topics = np.where(np.random.default_rng(6).random(600) < 0.1, "pizza", usual(600, 6)).tolist()
+    topics = np.where(np.random.default_rng(6).random(900) < 0.1, "pizza", usual(900, 6)).tolist()
 
     state = update(watch(REFERENCE, period=1000), requests(topics, seed=6))[0]
 
     assert [alarm.signal for alarm in state.alarms] == ["together"]
+
+
+def test_a_known_topic_that_becomes_frequent_is_found_without_saying_since_when():
+    more = np.random.default_rng(16).choice(["card", "rate", "limit"], 900, p=[0.8, 0.1, 0.1]).tolist()
+
+    state = update(watch(REFERENCE, period=1000), requests(more, seed=16))[0]
+
+    assert {alarm.signal: alarm.since for alarm in state.alarms}.get("topics", 0) is None
 
 
 def test_a_language_that_becomes_frequent_is_named():
@@ -105,7 +113,7 @@ def test_the_budget_is_split_over_all_signals():
     parts = [one.alpha for one in [*state.numbers.values(), *state.shares.values()]]
 
     assert sum(parts) == pytest.approx(0.05)
-    assert state.numbers["distance"].alpha == pytest.approx(0.05 * 2 / 10)
+    assert state.numbers["distance"].alpha == pytest.approx(0.05 * 2 / 14)
 
 
 def test_rows_that_a_model_was_trained_on_leave_the_whole_reference_for_ranks():

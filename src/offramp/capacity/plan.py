@@ -13,9 +13,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from offramp.capacity.load import Load
-from offramp.capacity.predict import predict
+from offramp.capacity.predict import alone, predict
+from offramp.capacity.replay import full_s
 from offramp.capacity.shape import HOUR_S, MONTH_S, Shape
-from offramp.capacity.speed import Speed
+from offramp.capacity.speed import Batching, Speed
 from offramp.errors import DataError
 from offramp.types import Frozen
 
@@ -23,8 +24,8 @@ Floats = NDArray[np.float64]
 
 MOST_REPLICAS = 4_096
 """More are not looked for."""
-IDLE_RATIO = 0.02
-"""A replica with less load than this answers as one request alone."""
+ENGINE_EFFORT = 0.5
+"""Of a prediction's effort; a plan makes a dozen of them, and engines take long to follow."""
 
 
 class Plan(Frozen):
@@ -66,9 +67,10 @@ def plan(
             f"{latency_p95_s!r} and {most_busy_ratio!r}"
         )
     busiest = shape.busiest(HOUR_S)
-    by_load = max(math.ceil(predict(busiest, speed, 1).load_ratio / most_busy_ratio - 1e-9), 1)
+    asked = busiest.mean_rate * full_s(speed, *busiest.tokens())
+    by_load = max(math.ceil(asked / most_busy_ratio - 1e-9), 1)
     count, met = _smallest(busiest, speed, by_load, latency_p95_s)
-    peak = predict(busiest, speed, count)
+    peak = predict(busiest, speed, count, effort=_effort(speed))
     hours = _hours(shape)
     needed = _needed(hours, count)
     cold_h = speed.cold_start_s / HOUR_S
@@ -77,7 +79,7 @@ def plan(
     return Plan(
         replicas=count,
         peak=peak,
-        load=peak if busiest is shape else predict(shape, speed, count),
+        load=peak if busiest is shape else predict(shape, speed, count, effort=_effort(speed)),
         met=met,
         why=_why(count, by_load, met, latency_p95_s, peak),
         always_on_hours_per_month=count * month,
@@ -90,24 +92,27 @@ def plan(
 
 def _smallest(busiest: Shape, speed: Speed, least: int, target: float | None) -> tuple[int, bool]:
     """Double until the target is met, then halve the gap; the second is False when more replicas do not help."""
-    if target is None or predict(busiest, speed, least).latency_p95_s <= target:
+
+    def reached(count: int) -> bool:
+        return target is None or predict(busiest, speed, count, effort=_effort(speed)).latency_p95_s <= target
+
+    if target is None or reached(least):
         return least, True
-    # So little traffic that nobody waits: what is too late then is too late with any number.
-    rare = predict(busiest, speed, 1).load_ratio / IDLE_RATIO
-    if predict(busiest.scaled(1 / rare), speed, 1).latency_p95_s > target:
+    if alone(busiest, speed).latency_p95_s > target:
         return least, False
     low, high = least, least * 2
-    while predict(busiest, speed, high).latency_p95_s > target:
-        if high > max(rare, MOST_REPLICAS):
+    while not reached(high):
+        if high > MOST_REPLICAS:
             return least, False
         low, high = high, high * 2
     while high - low > 1:
         middle = (low + high) // 2
-        if predict(busiest, speed, middle).latency_p95_s <= target:
-            high = middle
-        else:
-            low = middle
+        low, high = (low, middle) if reached(middle) else (middle, high)
     return high, True
+
+
+def _effort(speed: Speed) -> float:
+    return ENGINE_EFFORT if isinstance(speed, Batching) else 1.0
 
 
 def _hours(shape: Shape) -> Floats:
@@ -136,8 +141,9 @@ def _late(shape: Shape, speed: Speed, hours: Floats, needed: Floats) -> Load | N
     if not speed.cold_start_s or not len(rises) or rises.max() <= 0:
         return None
     hour = int(np.argmax(rises)) + 1
-    update = {"window_s": speed.cold_start_s / 10, "rates": (float(hours[hour]),) * 10, "token_rates": ()}
-    return predict(shape.model_copy(update=update), speed, int(needed[hour - 1]))
+    update: dict[str, object] = {"token_rates": (), "counted": False}
+    update |= {"window_s": speed.cold_start_s / 10, "rates": (float(hours[hour]),) * 10}
+    return predict(shape.model_copy(update=update), speed, int(needed[hour - 1]), effort=_effort(speed))
 
 
 def _why(count: int, by_load: int, met: bool, target: float | None, peak: Load) -> str:

@@ -11,6 +11,8 @@ PagedAttention, SOSP 2023 (continuous batching with a limit on running requests 
 import heapq
 import math
 from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -20,6 +22,34 @@ from offramp.capacity.speed import Batching, Speed, Workers
 from offramp.errors import DataError
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Requests:
+    """Requests in the order of time."""
+
+    times: Floats
+    """Seconds from the start."""
+    read: Floats
+    """Prompt tokens."""
+    wrote: Floats
+    """Answer tokens; 1 at least."""
+    until: float
+    """End of the traffic: what is in use is counted up to it."""
+
+
+@dataclass(frozen=True)
+class Served:
+    """What came of requests that were sent."""
+
+    waits: Floats
+    """Seconds before anything was done about each."""
+    latencies: Floats
+    """Seconds from arrival to the end of the answer."""
+    busy: float
+    """Worker-seconds or place-seconds in use until the end of the traffic."""
+    there: float
+    """Worker-seconds or place-seconds that there were."""
 
 
 def replay(
@@ -40,10 +70,51 @@ def replay(
         )
     order = np.argsort(at, kind="stable")
     at, read, wrote = at[order] - at[order[0]], read[order], wrote[order]
+    requests = Requests(at, read, np.maximum(wrote, 1), float(at[-1]))
+    found = served(requests, speed, replicas=replicas, seed=seed)
+    rate = len(at) / at[-1] if at[-1] else 0.0
+    return load_of([found], replicas=replicas, load_ratio=rate * full_s(speed, read, wrote) / replicas)
+
+
+def served(requests: Requests, speed: Speed, *, replicas: int, seed: int) -> Served:
+    """Send requests and follow each to its end."""
     if isinstance(speed, Workers):
-        return _workers(at, speed, replicas, _noisy(speed.seconds(read, wrote), speed.noise_ratio, seed))
+        own = _noisy(speed.seconds(requests.read, requests.wrote), speed.noise_ratio, seed)
+        return _workers(requests, own, speed=speed, count=replicas * speed.workers)
     assert isinstance(speed, Batching)
-    return _batching(at, read, np.maximum(wrote, 1), speed=speed, replicas=replicas)
+    return _batching(requests, speed, replicas)
+
+
+def full_s(speed: Speed, read: Floats, wrote: Floats) -> float:
+    """Return the seconds of one replica that a request of that mean size takes when all places are in use."""
+    if isinstance(speed, Workers):
+        return (speed.shared_s / speed.batch + float(speed.seconds(read, wrote).mean())) / speed.workers
+    assert isinstance(speed, Batching)
+    most = speed.slots(read, np.maximum(wrote, 1))
+    return speed.request_s(float(read.mean()), float(wrote.mean()), running=most)
+
+
+def load_of(found: Sequence[Served], *, replicas: int, load_ratio: float) -> Load:
+    """Put together what came of one or several times that requests were sent."""
+    waits = np.concatenate([one.waits for one in found])
+    latencies = np.concatenate([one.latencies for one in found])
+    p50, p95, p99 = np.quantile(latencies, [0.5, 0.95, 0.99]).tolist()
+    there = sum(one.there for one in found)
+    return Load(
+        replicas=replicas,
+        load_ratio=load_ratio,
+        utilisation_ratio=sum(one.busy for one in found) / there if there else 0.0,
+        latency_mean_s=float(latencies.mean()),
+        latency_p50_s=p50,
+        latency_p95_s=p95,
+        latency_p99_s=p99,
+        wait_mean_s=float(waits.mean()),
+        wait_p95_s=float(np.quantile(waits, 0.95)),
+        stable=load_ratio < 1,
+    )
+
+
+# ---- workers -------------------------------------------------------------------------------------------------------
 
 
 def _noisy(seconds: Floats, noise_ratio: float, seed: int) -> Floats:
@@ -53,54 +124,55 @@ def _noisy(seconds: Floats, noise_ratio: float, seed: int) -> Floats:
     return np.asarray(seconds * chance.gamma(1 / noise_ratio, noise_ratio, len(seconds)), np.float64)
 
 
-# ---- workers -------------------------------------------------------------------------------------------------------
-
-
-def _workers(at: Floats, speed: Workers, replicas: int, own: Floats) -> Load:
+def _workers(requests: Requests, own: Floats, *, speed: Workers, count: int) -> Served:
     """Let the worker that is free first take what waits, at most `batch` at once."""
-    count = replicas * speed.workers
+    at, until = requests.times, requests.until
+    if speed.batch == 1:
+        took = own + speed.shared_s
+        starts = _one(at, took) if count == 1 else _several(at, took, count)
+        ends = starts + took
+        begun, ended = starts, ends
+    else:
+        starts, ends, begun, ended = _together(at, own, speed, count)
+    busy = float((np.minimum(ended, until) - np.minimum(begun, until)).sum())
+    return Served(starts - at, ends - at + speed.handling_s, busy, count * until)
+
+
+def _one(at: Floats, took: Floats) -> Floats:
+    """Return when each is begun by a single worker. Source: D. V. Lindley, 1952."""
+    before = np.concatenate([[0.0], np.cumsum(took)[:-1]])
+    return np.asarray(before + np.maximum.accumulate(at - before), np.float64)
+
+
+def _several(at: Floats, took: Floats, count: int) -> Floats:
+    """Return when each is begun by whoever is free first."""
+    free, starts = [0.0] * count, []
+    for now, seconds in zip(at.tolist(), took.tolist(), strict=True):
+        start = free[0] if free[0] > now else now
+        heapq.heapreplace(free, start + seconds)
+        starts.append(start)
+    return np.array(starts)
+
+
+def _together(at: Floats, own: Floats, speed: Workers, count: int) -> tuple[Floats, Floats, Floats, Floats]:
+    """Return when each request begins and ends, and when each call does."""
     free = [0.0] * count
     arrivals, seconds, most = at.tolist(), own.tolist(), speed.batch
-    waits, ends = np.empty(len(at)), np.empty(len(at))
-    until, busy, first = arrivals[-1], 0.0, 0
+    starts, ends = np.empty(len(at)), np.empty(len(at))
+    calls: list[tuple[float, float]] = []
+    first = 0
     while first < len(arrivals):
-        start = max(heapq.heappop(free), arrivals[first])
+        start = max(free[0], arrivals[first])
         last, took = first + 1, speed.shared_s + seconds[first]
         while last < len(arrivals) and last - first < most and arrivals[last] <= start:
             took += seconds[last]
             last += 1
-        end = start + took
-        heapq.heappush(free, end)
-        waits[first:last], ends[first:last] = start, end
-        busy += max(min(end, until) - min(start, until), 0.0)
+        heapq.heapreplace(free, start + took)
+        starts[first:last], ends[first:last] = start, start + took
+        calls.append((start, start + took))
         first = last
-    waits -= at
-    full = speed.shared_s / most + float(own.mean())
-    return _load(
-        replicas=replicas,
-        load_ratio=len(at) / until * full / count if until else 0.0,
-        utilisation_ratio=busy / (count * until) if until else 0.0,
-        waits=waits,
-        latencies=ends - at + speed.handling_s,
-    )
-
-
-def _load(
-    *, replicas: int, load_ratio: float, utilisation_ratio: float, waits: Floats, latencies: Floats
-) -> Load:
-    p50, p95, p99 = np.quantile(latencies, [0.5, 0.95, 0.99]).tolist()
-    return Load(
-        replicas=replicas,
-        load_ratio=load_ratio,
-        utilisation_ratio=utilisation_ratio,
-        latency_mean_s=float(latencies.mean()),
-        latency_p50_s=p50,
-        latency_p95_s=p95,
-        latency_p99_s=p99,
-        wait_mean_s=float(waits.mean()),
-        wait_p95_s=float(np.quantile(waits, 0.95)),
-        stable=load_ratio < 1,
-    )
+    begun, ended = np.array(calls).T
+    return starts, ends, begun, ended
 
 
 # ---- continuous batching -------------------------------------------------------------------------------------------
@@ -161,14 +233,15 @@ class _Engine:
         self.clock += seconds
 
 
-def _batching(at: Floats, read: Floats, wrote: Floats, *, speed: Batching, replicas: int) -> Load:
-    until = float(at[-1])
+def _batching(requests: Requests, speed: Batching, replicas: int) -> Served:
+    at, read, wrote, until = requests.times, requests.read, requests.wrote, requests.until
     engines = [_Engine(speed, until) for _ in range(replicas)]
     for number, (now, tokens, answer) in enumerate(
         zip(at.tolist(), read.tolist(), wrote.tolist(), strict=True)
     ):
         for engine in engines:
-            engine.advance(now)
+            if engine.clock <= now and (engine.running or engine.waiting):
+                engine.advance(now)
         fewest = min(engines, key=lambda engine: len(engine.running) + len(engine.waiting))
         fewest.add(number, now, tokens, answer)
     starts, ends = np.empty(len(at)), np.empty(len(at))
@@ -176,14 +249,5 @@ def _batching(at: Floats, read: Floats, wrote: Floats, *, speed: Batching, repli
         engine.advance(math.inf)
         for column, moments in ((starts, engine.started), (ends, engine.ended)):
             column[[number for number, _ in moments]] = [moment for _, moment in moments]
-    most = speed.slots(read, wrote)
-    work = speed.request_s(float(read.mean()), float(wrote.mean()), running=most)
-    return _load(
-        replicas=replicas,
-        load_ratio=len(at) / until * work / replicas if until else 0.0,
-        utilisation_ratio=sum(engine.area for engine in engines) / (replicas * most * until)
-        if until
-        else 0.0,
-        waits=starts - at,
-        latencies=ends - at,
-    )
+    places = replicas * speed.slots(read, wrote)
+    return Served(starts - at, ends - at, sum(engine.area for engine in engines), places * until)

@@ -1,8 +1,9 @@
 """The shape of traffic: how many requests in which window, how bursty inside the windows, and how large.
 
-Guarantee: a shape of measured traffic has its mean rate, and its variance at the scale of a window. What chance alone
-would do to counts is taken out of the windows' rates, because whoever uses the rates lets arrivals be random again.
-Trap: no arrival time is kept, so nothing can be said about single requests.
+Guarantee: a shape of measured traffic has the requests and tokens of every window as they were, chance included.
+Trap: no arrival time is kept; inside a window only how bursty arrivals are. Traffic longer than `MOST_WINDOWS` seconds
+has windows longer than a second, and bursts that decide a p95 are smoothed: of 36 cases of the first half of the Azure
+trace 34 are within 15 % with windows of 10 s, 21 with 60 s, 14 with 300 s, the worst of them far too low.
 """
 
 from typing import Any, Self
@@ -34,6 +35,8 @@ class Shape(Frozen):
     """Requests per second, one number per window, in the order of time."""
     token_rates: tuple[tuple[float, float], ...] = ()
     """Prompt and answer tokens asked for per second, per window; empty: rate times the mean size everywhere."""
+    counted: bool = False
+    """The windows have as many requests as their rates say, chance included; else arrivals are random around them."""
     burst_ratio: float = Field(default=0.0, ge=0)
     """Variance of the rate inside a window over its squared mean; 0: random arrivals at a steady rate."""
     burst_s: float = Field(default=1.0, gt=0)
@@ -84,10 +87,14 @@ class Shape(Frozen):
         burst, scale = _bursts(at, width, counts)
         return cls(
             window_s=width,
-            rates=tuple((_steadied(counts, float(counts.mean())) / width).tolist()),
+            rates=tuple((counts / width).tolist()),
             token_rates=tuple(
-                zip(*(_token_rate(place, count, tokens, width) for tokens in (read, wrote)), strict=True)
+                zip(
+                    *((np.bincount(place, tokens, count) / width).tolist() for tokens in (read, wrote)),
+                    strict=True,
+                )
             ),
+            counted=True,
             burst_ratio=burst,
             burst_s=scale,
             sizes=_sample(read, wrote),
@@ -153,15 +160,31 @@ class Shape(Frozen):
     def scaled(self, factor: float) -> Self:
         """Return the same traffic with `factor` times the requests.
 
+        What is chance in measured windows grows with the root of the factor only, as counts do.
+
         Raises:
             DataError: a factor that is not above 0.
         """
         if not factor > 0:
             raise DataError(f"a factor above 0 was expected; found {factor!r}")
+        if self.counted:
+            return self._regrown(factor)
         return self._with(
             rates=tuple(rate * factor for rate in self.rates),
             token_rates=tuple((read * factor, wrote * factor) for read, wrote in self.token_rates),
         )
+
+    def _regrown(self, factor: float) -> Self:
+        asked = []
+        each = (np.ones(1), *self.tokens())
+        for seen, size in zip(self.asked(), each, strict=True):
+            sums = seen * self.window_s
+            # A sum of random counts of requests has that variance.
+            steady = _steadied(sums, float(sums.mean() * (size**2).mean() / max(size.mean(), 1e-300)))
+            grown = (factor * steady + np.sqrt(factor) * (sums - steady)).clip(0)
+            asked.append(grown * (factor * sums.sum() / max(grown.sum(), 1e-300) / self.window_s))
+        rates, read, wrote = (column.tolist() for column in asked)
+        return self._with(rates=tuple(rates), token_rates=tuple(zip(read, wrote, strict=True)))
 
     def busiest(self, seconds: float = HOUR_S) -> Self:
         """Return the windows of the busiest stretch of that length; all of them when there is less."""
@@ -185,10 +208,10 @@ def _bursts(at: Floats, width: float, counts: Floats) -> tuple[float, float]:
     """Return variance of the rate inside windows over its squared mean, and how long such bursts last.
 
     Counts in tenths of a window vary around their own window's mean by chance (their mean) and by bursts: what is
-    above chance is bursts. Windows of a second and less are taken to be steady.
+    above chance is bursts.
     """
     parts = 10
-    if width <= 2 * LEAST_WINDOW_S or counts.sum() < 10 * parts:
+    if counts.sum() < 10 * parts:
         return 0.0, 1.0
     fine = np.bincount(
         np.minimum((at / (width / parts)).astype(np.int64), len(counts) * parts - 1),
@@ -218,18 +241,14 @@ def _steadied(sums: Floats, chance: float) -> Floats:
     while len(approx) > 1:
         detail = (approx[::2] - approx[1::2]) / np.sqrt(2)
         variance = float((detail**2).mean())
-        details.append(detail * np.sqrt(max(1 - chance / variance, 0.0)) if variance else detail)
+        # Two standard errors above chance are still chance: what is left of it would be taken for a trend.
+        clear = variance > chance * (1 + 2 * np.sqrt(2 / len(detail)))
+        details.append(detail * np.sqrt(1 - chance / variance) if clear else detail * 0.0)
         approx = (approx[::2] + approx[1::2]) / np.sqrt(2)
     for detail in reversed(details):
         approx = np.stack([approx + detail, approx - detail], axis=1).reshape(-1) / np.sqrt(2)
     smooth = approx[:count].clip(0)
     return np.asarray(smooth * (sums.sum() / max(smooth.sum(), 1e-300)), np.float64)
-
-
-def _token_rate(place: Any, windows: int, tokens: Floats, width: float) -> list[float]:
-    sums = np.bincount(place, weights=tokens, minlength=windows).astype(np.float64)
-    found: list[float] = (_steadied(sums, float((tokens**2).sum() / windows)) / width).tolist()
-    return found
 
 
 def _sample(read: Floats, wrote: Floats) -> tuple[tuple[float, float], ...]:

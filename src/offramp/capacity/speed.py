@@ -118,6 +118,9 @@ class _Gpu(Frozen):
 _GPUS = {
     # https://www.nvidia.com/en-us/data-center/l4/; of the request only "about 640 tokens" is known.
     "L4": _Gpu(flops=121e12, bytes_per_s=300e9, input_tokens=512, output_tokens=128),
+    # AWS's variant of the A10: the A10's memory, 70 instead of 125 TFLOPS;
+    # https://www.baseten.co/blog/nvidia-a10-vs-a10g-for-ml-model-inference/, read 2026-11-22.
+    "A10G": _Gpu(flops=70e12, bytes_per_s=600e9, input_tokens=256, output_tokens=128),
     # https://www.nvidia.com/en-us/data-center/h100/ (SXM)
     "H100-80GB": _Gpu(flops=989e12, bytes_per_s=3.35e12, input_tokens=1024, output_tokens=128),
 }

@@ -68,7 +68,7 @@ def per_request_s(speed: Batching, mix: RequestMix) -> Decimal:
 def fleet(case: Case, served: Served, mix: RequestMix, *, search: bool = True) -> Fleet:
     """Plan machines for the task's arrivals; by `utilisation_ratio` where arrivals or speed are unknown.
 
-    With `search` machines are added until the latency target is met, which can take a minute at heavy traffic.
+    With `search` machines are added until the latency target is met, which takes a second or two.
     """
     if case.shape is None or served.speed is None:
         ratio = case.settings.utilisation_ratio
