@@ -81,9 +81,6 @@ def test_advise_prints_the_tasks_and_writes_a_page_that_loads_nothing(place):
 
     assert said.returncode == 0, said.stderr
     assert SORTING in said.stdout
-    assert (
-        "nobody prices nobody-1" in " ".join(said.stdout.split()) or "nobody-1" in (kept / FILE).read_text()
-    )
     assert {task.name for task in Known.read(kept / FILE).tasks} >= {SORTING}
     page = (place / "advice.html").read_text()
     assert SORTING in page and "nobody prices nobody-1" in page
@@ -91,7 +88,9 @@ def test_advise_prints_the_tasks_and_writes_a_page_that_loads_nothing(place):
 
 
 def test_edits_last_and_a_page_shows_one_task_in_full(place):
-    offramp("advise", "log.jsonl", "-C", "edits", "--json", cwd=place)
+    first = offramp("advise", "log.jsonl", "-C", "edits", "--json", cwd=place)
+    assert first.returncode == 0, first.stderr
+    assert len(json.loads(first.stdout)["tasks"]) >= 3
     known = Known.read(place / "edits" / FILE)
 
     renamed = offramp("tasks", "-C", "edits", "--rename", f"{SORTING}=tickets", cwd=place)

@@ -25,6 +25,7 @@ from offramp.ingest import Mapping, Only
 from offramp.ladder import LadderSettings
 from offramp.models.endpoint import Endpoint
 from offramp.models.prompted import NamedPrompt
+from offramp.monitor.settings import MonitorSettings
 from offramp.notify import NotifySettings
 from offramp.renew.settings import RenewSettings
 from offramp.route.settings import GatewaySettings
@@ -124,6 +125,8 @@ class Settings(Frozen):
     """Who is asked, routed and recorded in production."""
     renew: RenewSettings = RenewSettings()
     """When the model is tuned again, and who may put it to work."""
+    monitor: MonitorSettings = MonitorSettings()
+    """What is watched, and how often a false alarm may come."""
     notify: NotifySettings = NotifySettings()
     """Who is told about findings; the log alone when nothing is named."""
     judge: Endpoint | None = None

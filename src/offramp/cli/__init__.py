@@ -10,6 +10,7 @@ import warnings
 
 from offramp.cli import advise as _advise  # noqa: F401
 from offramp.cli import gateway as _gateway  # noqa: F401  adds its commands
+from offramp.cli import monitor as _monitor  # noqa: F401
 from offramp.cli import renew as _renew  # noqa: F401
 from offramp.cli import serving as _serving  # noqa: F401
 from offramp.cli.app import app

@@ -47,6 +47,7 @@ def advise(
     with shown(quiet=json) as progress:
         found, kept = advising.advise_on(logs or (), place, basis=basis, known=known, progress=progress)
     if state is not None:
+        state.parent.mkdir(parents=True, exist_ok=True)
         kept.write(state)
     if out is not None:
         advising.write_page(found, out)
