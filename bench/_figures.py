@@ -91,6 +91,7 @@ TITLES = {
     "capacity": "Predicted latency and load against a replay of real arrivals",
     "monitor": "Alarms on audited quality: false alarms and delay (simulated)",
     "drift": "Drift of inputs on real text",
+    "monitor_scale": "A million calls a day through the monitor (simulated)",
     "audit": "Choosing which answers to label, and accuracy without labels",
 }
 """Benchmarks in the order of the page, with what they are about."""
