@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import DataError
 from offramp.monitor.inputs import Requests, distances, words
+from offramp.stats.audit import is_drawn
 from offramp.stats.changepoint import Change, History, extended, locate
 from offramp.stats.proportion import clopper_pearson_interval
 
@@ -93,13 +94,14 @@ def _grouped(
     reference: Requests, requests: Requests, chosen: tuple[NDArray[np.bool_], NDArray[np.bool_]]
 ) -> list[Group]:
     known, new = np.flatnonzero(chosen[0]), np.flatnonzero(chosen[1])
-    # Every second request makes the groups, the others count: the test must not see what it was chosen by.
-    makes, counts = new[new % 2 == 0], new[new % 2 == 1]
+    # Half of the requests make the groups, the others count: the test must not see what it was chosen by. Halved by
+    # id, since traffic may alternate.
+    tested = np.array([is_drawn(one, 0.5, salt="novel") for one in requests.ids])
+    makes, counts = new[~tested[new]], new[tested[new]]
     if len(makes) < _ROWS_PER_GROUP or len(counts) < 2:
         return []
     centres = _centres(np.concatenate([reference.vectors[known], requests.vectors[makes]]))
     places = _place(reference.vectors[known], centres), _place(requests.vectors, centres)
-    tested = np.arange(len(requests.texts)) % 2 == 1
     parts = []
     for group in range(len(centres)):
         before = known[places[0] == group]
