@@ -466,9 +466,13 @@ def demo(
         "offramp-demo"
     ),
     task: Annotated[
-        str, typer.Option(help="categorize: offers to product categories; intake: a patient-intake chat.")
+        str,
+        typer.Option(
+            help="categorize: offers to product categories; intake: a patient-intake chat; drift: a service desk "
+            "whose customers begin to write about something new, watched for 30 days."
+        ),
     ] = "categorize",
-    size: Annotated[int | None, typer.Option(help="Rows to generate.")] = None,
+    size: Annotated[int | None, typer.Option(help="Rows to generate; of drift: requests of a day.")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the sample data.")] = 7,
     json: Json = False,
 ) -> None:
@@ -477,6 +481,10 @@ def demo(
     The incumbent and the human labelers in it are simulated, and the decoder of the intake chat is a small stand-in.
     Run again, it goes on where it was interrupted.
     """
+    if task == "drift":
+        from offramp.cli.drift import demo as drift
+
+        return drift(folder, seed=seed, size=size, json=json)
     from offramp.cli import tables
     from offramp.sample.demo import prepare
     from offramp.settings import FILE, resolve
