@@ -509,3 +509,9 @@ def test_lines_are_read_once_and_only_owners_may_read_them(tmp_path: Path):
     assert lines.read() == [{"a": 1}]
     assert lines.read() == []
     assert (tmp_path / "deep" / "x.jsonl").stat().st_mode & 0o077 == 0
+
+
+def test_settings_that_were_written_out_are_read_again():
+    settings = NotifySettings()
+
+    assert NotifySettings.model_validate(settings.model_dump(mode="json")) == settings

@@ -121,7 +121,9 @@ class Channel(Frozen):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        needless = sorted((self.model_fields_set & _ALL) - _TAKES[self.kind])
+        # Settings that were written out hold every default; only what somebody chose can be too much.
+        chosen = {name for name in _ALL if getattr(self, name) != type(self).model_fields[name].default}
+        needless = sorted(chosen - _TAKES[self.kind])
         if needless:
             raise ConfigError(f"channel {self.name!r} is of kind {self.kind!r}, which takes no {needless!r}")
         if self.kind in ("webhook", "slack") and (self.url is None) == (self.url_env is None):
