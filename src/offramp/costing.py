@@ -41,7 +41,12 @@ def report(roster: Roster, data: Dataset, candidate: Candidate, run: EvalRun) ->
     usage, incumbent = usage_of(roster.rows(data), settings.cost), Incumbent.of(settings.cost)
     training = roster.training(candidate)
     case = case_of(roster, data, candidate, run)
-    config = {"cost": settings.cost.model_dump(mode="json"), "case": case.model_dump(mode="json")}
+    # What was measured follows from the run, which is the parent; timings are never part of an id.
+    config = {
+        "cost": settings.cost.model_dump(mode="json"),
+        "advise": settings.advise.model_dump(mode="json"),
+        "quality": [[one.quality, one.escalation_ratio] for one in case.candidates],
+    }
     record_id = roster.records.id("costreport", "cost", (run.id,), config)
     with roster.records.making(record_id) as todo:
         if todo:
