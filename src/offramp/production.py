@@ -12,16 +12,14 @@ from typing import Any
 
 import numpy as np
 
-from offramp import metrics
 from offramp.capture import Call, Calls, Traffic
 from offramp.capture.export import Right, rights
 from offramp.deploying import history
-from offramp.errors import ConfigError
-from offramp.roster import INCUMBENT, JUDGE, Roster
+from offramp.roster import INCUMBENT, Roster
 from offramp.route import current
-from offramp.shadowing import Score, ShadowReport, audit, pairs, report
+from offramp.shadowing import ShadowReport, audit, free_bar, pairs, report, scorer
 from offramp.stats.threshold import running_bounds
-from offramp.types import Bar, Candidate, Dataset, Deployment, EvalRun, Task
+from offramp.types import Candidate, Dataset, Deployment, EvalRun
 
 _ALARM = 0.05
 
@@ -95,10 +93,10 @@ def _judge(
     data = next((roster.records.store.get(p, Dataset) for p in one.parents if p.startswith("dataset-")), None)
     if data is None:
         return
-    bar = _bar(roster, data.task)
+    bar = free_bar(roster, data.task)
     if bar is None:
         return
-    score = _score(roster, bar.metric, data.task)
+    score = scorer(roster, bar.metric, data.task)
     if one.mode == "shadow":
         margin = bar.margin or roster.settings.verdict.margin
         known = _known(roster, one, data, bar.metric)
@@ -119,33 +117,6 @@ def _judge(
             "p_value": watched.p_value,
             "broken": watched.p_value <= _ALARM,
         }
-
-
-def _bar(roster: Roster, task: Task) -> Bar | None:
-    """Return the first bar over all rows whose metric is a share and asks no judge."""
-    try:
-        bars = roster.settings.verdict.resolved(task.kind)
-    except ConfigError:
-        return None
-    free = (
-        bar
-        for bar in bars
-        if bar.slice is None and not bar.metric.startswith(JUDGE) and roster.is_share(bar.metric, task)
-    )
-    return next(free, None)
-
-
-def _score(roster: Roster, name: str, task: Task) -> Score:
-    metric = roster.metric(name, task)
-
-    def score(answers: Sequence[str | None], targets: Sequence[str]) -> np.ndarray:
-        if not answers:
-            return np.zeros(0)
-        embed = roster.embedder.encode
-        batch = metrics.Batch(list(answers), list(targets), task, embed=lambda texts: embed(list(texts)))
-        return metrics.scored(metric, batch).values
-
-    return score
 
 
 def _known(roster: Roster, one: Deployment, data: Dataset, metric: str) -> list[float]:

@@ -19,13 +19,16 @@ from operator import itemgetter
 
 import numpy as np
 
+from offramp import metrics
 from offramp.capture import Call
 from offramp.capture.export import Right, line
+from offramp.errors import ConfigError
 from offramp.models.chat import content_text
+from offramp.roster import JUDGE, Roster
 from offramp.stats import anytime
 from offramp.stats.proportion import wilson_interval
 from offramp.stats.threshold import Watch, audited, watch
-from offramp.types import Deployment
+from offramp.types import Bar, Deployment, Task
 
 Score = Callable[[Sequence[str | None], Sequence[str]], np.ndarray]
 """Answers and right answers to scores in 0-1, float64 (rows,), NaN = not scored."""
@@ -236,3 +239,31 @@ def _plain(text: str | None) -> str | None:
     except (ValueError, RecursionError):
         pass
     return " ".join(text.casefold().split())
+
+
+def free_bar(roster: Roster, task: Task) -> Bar | None:
+    """Return the first bar over all rows whose metric is a share and asks no judge."""
+    try:
+        bars = roster.settings.verdict.resolved(task.kind)
+    except ConfigError:
+        return None
+    free = (
+        bar
+        for bar in bars
+        if bar.slice is None and not bar.metric.startswith(JUDGE) and roster.is_share(bar.metric, task)
+    )
+    return next(free, None)
+
+
+def scorer(roster: Roster, name: str, task: Task) -> Score:
+    """Return what scores live answers by a metric, in 0-1."""
+    metric = roster.metric(name, task)
+
+    def score(answers: Sequence[str | None], targets: Sequence[str]) -> np.ndarray:
+        if not answers:
+            return np.zeros(0)
+        embed = roster.embedder.encode
+        batch = metrics.Batch(list(answers), list(targets), task, embed=lambda texts: embed(list(texts)))
+        return metrics.scored(metric, batch).values
+
+    return score

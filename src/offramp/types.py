@@ -226,7 +226,6 @@ class RatingSet(Record):
     """Ratings by fate: kept, and rejected by reason."""
 
 
-OUTCOMES = ("better", "ready", "not ready", "not enough data")
 Outcome = Literal["better", "ready", "not ready", "not enough data"]
 
 

@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date
-from decimal import Decimal
 from typing import Any, Literal
 
 import numpy as np
@@ -19,11 +18,12 @@ from numpy.typing import NDArray
 
 from offramp.advise.calls import Problem
 from offramp.advise.doubts import FEW, doubts_of
-from offramp.advise.latency import delays_of, failures_of
+from offramp.advise.latency import Delays, Failures, delays_of, failures_of
 from offramp.advise.prompt import Prompt, prompt_of
 from offramp.advise.settings import AdviseSettings
 from offramp.advise.shape import (
     OutputShape,
+    Repeats,
     inputs_of,
     object_in,
     plain_label,
@@ -31,10 +31,9 @@ from offramp.advise.shape import (
     sampled,
     shape_of,
 )
-from offramp.advise.spending import Basis, ModelUse, Sizes, Spending, TokensOrigin, sizes_of, spending_of
-from offramp.advise.trend import Window, volume_of, window_of
+from offramp.advise.spending import Sizes, Spending, TokensOrigin, sizes_of, spending_of
+from offramp.advise.trend import Volume, Window, scaled, volume_of, window_of
 from offramp.errors import DataError
-from offramp.types import Frozen
 
 RightsState = Literal["allowed", "forbidden", "unknown"]
 _PERSONAL = 2_000
@@ -62,29 +61,11 @@ NO_EYES = Eyes()
 """Nobody looks: refusals, personal data and rights are unknown."""
 
 
-class Profile(Frozen):
-    """One task in figures; months have 730 hours."""
+class Profile(Volume, Delays, Failures, Spending, Repeats, Prompt):
+    """One task in figures, those of its parts and its own; months have 730 hours."""
 
     calls: int
     """Calls of the task in the log."""
-    days: float
-    """Days that the log covers."""
-    calls_per_month: float
-    """Mean volume; 0 when the log has no times."""
-    calls_per_month_low: float
-    """Lower end of its 95 % range."""
-    calls_per_month_high: float
-    """Upper end."""
-    trend_per_month: float | None
-    """Growth a month, +0.2 = 20 % more each month; `None` when the log is too short."""
-    trend_low: float | None
-    """Lower end of its 95 % range."""
-    trend_high: float | None
-    """Upper end."""
-    hourly: tuple[float, ...]
-    """Mean calls in each of the 168 hours of a week (UTC, Monday first); empty without times."""
-    models: tuple[ModelUse, ...]
-    """Use by model, most calls first."""
     input_tokens: float | None
     """Mean prompt, cached part included; `None` when neither counts nor texts are there."""
     input_tokens_p95: float | None
@@ -97,40 +78,8 @@ class Profile(Frozen):
     """Mean part of the prompt that came from a vendor's cache, as logged."""
     tokens_origin: TokensOrigin
     """Whether the counts were logged or estimated from characters."""
-    usd_per_month: Decimal | None
-    """What the calls cost; `None` when the price of more than 1 % of the billed ones is unknown."""
-    usd_known_part: Decimal
-    """What the calls with a known price cost."""
-    usd_low: Decimal | None
-    """Lower end of the range, from the volume's range and from estimated tokens."""
-    usd_high: Decimal | None
-    """Upper end."""
-    usd_basis: Basis
-    """Where the money comes from."""
-    unpriced: tuple[tuple[str, int], ...]
-    """Models without a price, and their billed calls."""
-    latency_p50_s: float | None
-    """Median seconds to the full answer."""
-    latency_p95_s: float | None
-    """95th percentile; `None` below 20 timed calls."""
-    latency_p99_s: float | None
-    """99th percentile; `None` below 100."""
-    first_token_p50_s: float | None
-    """Median seconds to the first token."""
-    first_token_p95_s: float | None
-    """95th percentile of them."""
-    over_target_ratio: float | None
-    """Share of calls over the latency target; `None` without a target."""
-    error_ratio: float
-    """Share that failed, time-outs not counted."""
-    timeout_ratio: float
-    """Share that timed out."""
     refusal_ratio: float | None
     """Share of answers that refuse or were stopped by a content filter; `None` when nobody looked."""
-    retry_ratio: float
-    """Share that asks again what just went wrong."""
-    truncated_ratio: float | None
-    """Share cut off at the token limit; `None` when the log does not say how answers ended."""
     output: OutputShape
     """Form of the answers."""
     narrow_ratio: float
@@ -139,10 +88,6 @@ class Profile(Frozen):
     """What the narrowness was made from."""
     topics: int | None
     """Clusters of inputs that were found, as the caller told; `None` when nobody looked."""
-    repeated_inputs: int
-    """Inputs that were answered more than once."""
-    same_answer_ratio: float | None
-    """Chance that two answers to one input are equal; `None` when no input came twice."""
     rows: int
     """Different inputs with a whole answer: rows to learn from."""
     reviewed_rows: int
@@ -159,16 +104,6 @@ class Profile(Frozen):
     """Whether the answers may train a model; no legal advice."""
     rights_why: str
     """By whom and why, in a sentence."""
-    static_tokens: int
-    """Prompt tokens that are the same in nearly every request."""
-    static_ratio: float
-    """Share of the prompt that is static."""
-    prefix_tokens: int
-    """Those at the very beginning, which a vendor's cache can hold."""
-    prunable_tokens: int
-    """Static tokens that a tuned model would not need."""
-    prunable_why: str
-    """How that was reckoned."""
     problems: tuple[Problem, ...]
     """What a reader must know about these figures."""
 
@@ -196,7 +131,7 @@ def profile_of(
     calls = calls.take(pc.sort_indices(calls.column("id")))
     window = window or window_of(calls)
     at = calls.column("at").drop_null().to_numpy()
-    volume = volume_of(at, calls.num_rows, window).scaled(1 / settings.sample_ratio)
+    volume = scaled(volume_of(at, calls.num_rows, window), 1 / settings.sample_ratio)
     sizes = sizes_of(calls)
     mean = volume.calls_per_month
     ends = (volume.calls_per_month_low / mean, volume.calls_per_month_high / mean) if mean else (1.0, 1.0)
@@ -212,18 +147,17 @@ def profile_of(
     repeats = repeats_of(said, inputs[answered])
     refusals, refused = _refusals(calls, eyes)
     return Profile(
-        **volume.model_dump(),
-        **_fields(delays_of(calls, settings.latency_target_s), "timed"),
-        **failures_of(calls, inputs).model_dump(),
-        **_fields(spending, "models"),
-        **repeats.model_dump(),
-        **prompt.model_dump(),
+        **dict(volume),
+        **dict(delays_of(calls, settings.latency_target_s)),
+        **dict(failures_of(calls, inputs)),
+        **dict(spending),
+        **dict(repeats),
+        **dict(prompt),
         **_tokens(sizes),
         **_rows(calls, inputs, usable=answered & ~refused),
         **_personal(calls, eyes),
         **_rights(spending, settings, eyes),
         calls=calls.num_rows,
-        models=spending.models,
         refusal_ratio=refusals,
         output=output,
         narrow_ratio=narrow,
@@ -232,10 +166,6 @@ def profile_of(
         incumbent_quality=_quality(said, output),
         problems=doubts_of(at, volume=volume, window=window, sizes=sizes, spending=spending),
     )
-
-
-def _fields(model: Frozen, *without: str) -> dict[str, Any]:
-    return {name: getattr(model, name) for name in type(model).model_fields if name not in without}
 
 
 def _mean(counts: NDArray[np.int64]) -> float | None:

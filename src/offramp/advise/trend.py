@@ -68,11 +68,12 @@ class Volume(Frozen):
     hourly: tuple[float, ...]
     """Mean calls in each of the 168 hours of a week (UTC, Monday first); hours the log has not seen are estimated."""
 
-    def scaled(self, factor: float) -> "Volume":
-        """Return the volume that many times as large, where the log holds only a share of the calls."""
-        names = ("calls_per_month", "calls_per_month_low", "calls_per_month_high")
-        update: dict[str, Any] = {name: getattr(self, name) * factor for name in names}
-        return self.model_copy(update=update | {"hourly": tuple(calls * factor for calls in self.hourly)})
+
+def scaled(volume: Volume, factor: float) -> Volume:
+    """Return the volume that many times as large, where the log holds only a share of the calls."""
+    names = ("calls_per_month", "calls_per_month_low", "calls_per_month_high")
+    update: dict[str, Any] = {name: getattr(volume, name) * factor for name in names}
+    return volume.model_copy(update=update | {"hourly": tuple(calls * factor for calls in volume.hourly)})
 
 
 def window_of(calls: pa.Table) -> Window:

@@ -9,17 +9,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from offramp import metrics
 from offramp.deploying import history
-from offramp.errors import ConfigError
-from offramp.monitor.heard import Ear, Score
+from offramp.monitor.heard import Ear
 from offramp.monitor.signals import ACCURACY, INCUMBENT, form
 from offramp.monitor.watch import Baseline
 from offramp.roster import INCUMBENT as RECORDED
-from offramp.roster import JUDGE, Roster
+from offramp.roster import Roster
 from offramp.route import current
-from offramp.shadowing import answer_text
-from offramp.types import Bar, Candidate, Dataset, Deployment, EvalRun, Task
+from offramp.shadowing import answer_text, free_bar, scorer
+from offramp.types import Candidate, Dataset, Deployment, EvalRun
 
 
 @dataclass(frozen=True)
@@ -59,8 +57,8 @@ def _known(roster: Roster, alias: str, one: Deployment | None) -> Known:
     if data is None:
         return Known(Ear(answer_text, None, incumbent), Baseline(), one)
     task = data.task
-    bar = _bar(roster, task)
-    score = _score(roster, bar.metric, task) if bar else None
+    bar = free_bar(roster, task)
+    score = scorer(roster, bar.metric, task) if bar else None
     losses = _losses(roster, data, one, bar.metric) if bar else {}
     baseline = Baseline(losses, form(task.kind, task.labels))
     return Known(Ear(answer_text, score, incumbent), baseline, one, task.kind == "classify")
@@ -94,30 +92,3 @@ def _losses(roster: Roster, data: Dataset, one: Deployment | None, metric: str) 
             scores = roster.scores(runs[who], metric)
             found[signal] = (1.0 - scores[~np.isnan(scores)]).tolist()
     return found
-
-
-def _bar(roster: Roster, task: Task) -> Bar | None:
-    """Return the first bar over all rows whose metric is a share and asks no judge."""
-    try:
-        bars = roster.settings.verdict.resolved(task.kind)
-    except ConfigError:
-        return None
-    return next(
-        (
-            bar
-            for bar in bars
-            if bar.slice is None and not bar.metric.startswith(JUDGE) and roster.is_share(bar.metric, task)
-        ),
-        None,
-    )
-
-
-def _score(roster: Roster, name: str, task: Task) -> Score:
-    metric = roster.metric(name, task)
-
-    def score(answers: Sequence[str | None], targets: Sequence[str]) -> np.ndarray:
-        embed = roster.embedder.encode
-        batch = metrics.Batch(list(answers), list(targets), task, embed=lambda texts: embed(list(texts)))
-        return metrics.scored(metric, batch).values
-
-    return score

@@ -31,6 +31,8 @@ from offramp.errors import ConfigError, DataError
 from offramp.stats.changepoint import Change, History, bounds, extended, locate
 
 Floats = NDArray[np.float64]
+GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+"""Step of SplitMix64: 2^64 over the golden ratio."""
 Direction = Literal["up", "down", "both"]
 
 _CELLS = 60
@@ -334,12 +336,16 @@ def _ranks(
 
 
 def _luck(seed: int, first: int, rows: int) -> Floats:
-    """Return a random number in 0-1 for each row, fixed by the seed and its number, whatever the batches.
+    """Return a random number in 0-1 for each row, fixed by the seed and its number, whatever the batches."""
+    rows_seen = np.arange(first + 1, first + rows + 1, dtype=np.uint64)
+    return mixed(rows_seen * GOLDEN + np.uint64(seed * 0xD1342543DE82EF95 % 2**64))
+
+
+def mixed(z: NDArray[np.uint64]) -> Floats:
+    """Return a number in 0-1 for each 64-bit number, as good as random.
 
     Source: SplitMix64, Steele, Lea and Flood (2014), OOPSLA, 453-472.
     """
-    rows_seen = np.arange(first + 1, first + rows + 1, dtype=np.uint64)
-    z = rows_seen * np.uint64(0x9E3779B97F4A7C15) + np.uint64(seed * 0xD1342543DE82EF95 % 2**64)
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
     return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(float) / 2.0**53

@@ -27,7 +27,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from offramp.errors import ConfigError, DataError
-from offramp.stats.alarm import log_sums
+from offramp.stats.alarm import GOLDEN, log_sums, mixed
 from offramp.stats.changepoint import Change, History, extended, locate
 
 Floats = NDArray[np.float64]
@@ -231,16 +231,9 @@ def _total(log_wealth: Floats) -> Floats:
 
 
 def _luck(state: RankDetector, rows: int) -> Floats:
-    """Return a fixed random number in 0-1 for each row by its number and the salt, whatever the batches.
-
-    Source: SplitMix64, Steele, Lea and Flood (2014), OOPSLA, 453-472.
-    """
+    """Return a fixed random number in 0-1 for each row by its number and the salt, whatever the batches."""
     seed = np.uint64(zlib.crc32(state.salt.encode())) << np.uint64(32)
-    z = np.arange(state.n + 1, state.n + rows + 1, dtype=np.uint64) + seed
-    z = z * np.uint64(0x9E3779B97F4A7C15)
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return ((z ^ (z >> np.uint64(31))) >> np.uint64(11)).astype(float) / 2.0**53
+    return mixed((np.arange(state.n + 1, state.n + rows + 1, dtype=np.uint64) + seed) * GOLDEN)
 
 
 def _rounded(values: ArrayLike) -> Floats:
