@@ -7,8 +7,9 @@ of sizes), not the arrivals. Speeds are made so that the load is what the row sa
 truth is the middle one of five replays. Constants of the model were chosen on the first half of the trace; the
 goals are measured on the second half and on the whole. Beside it stands M/M/c at the mean rate, what one writes first.
 
-Real: a tuned encoder served by a process of its own, its speed measured with 1, 8 and 32 clients, then a part of the
-second half of the trace in fast motion by an asynchronous client; needs a machine on which nothing else runs.
+Real: a tuned encoder served by a process of its own, its speed measured by bursts of 1 to 16 requests, then a part of
+the second half of the trace in fast motion by an asynchronous client. Server and client have a core each, for a client
+that takes the server's core is no queue; needs a machine on which nothing else runs.
 
     make bench-capacity                      simulated and real; BENCH_SMALL=1: a few simulated rows
     python bench/capacity.py --only real     one part; its figures join those of the other; --folder keeps its models
@@ -16,12 +17,14 @@ second half of the trace in fast motion by an asynchronous client; needs a machi
 
 import argparse
 import asyncio
+import contextlib
 import csv
 import json
 import math
+import os
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -37,6 +40,7 @@ PARTS = ("second half",) if SMALL else ("second half", "whole")
 SECONDS = 90.0
 REPLAYS = 5
 REAL_LOADS = (0.3, 0.5, 0.7)
+BURSTS = (1, 2, 4, 8, 16)
 GOAL = 0.15
 
 
@@ -243,24 +247,26 @@ def judged(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, tuple
 # ---- real ----------------------------------------------------------------------------------------------------------
 
 
-async def at_once(
-    address: str, bodies: Sequence[bytes], clients: int, seconds: float
-) -> tuple[float, np.ndarray]:
-    """Ask with so many clients; returns requests per second and latencies."""
-    latencies: list[float] = []
-    until = time.perf_counter() + seconds
+async def bursts(
+    address: str, bodies: Sequence[bytes], seconds: float, *, rest: bool
+) -> dict[int, np.ndarray]:
+    """Send requests so many at once; returns the seconds until the last answer, by how many.
+
+    With `rest` the server is left alone for as long as each burst took, else the next follows at once.
+    """
+    took: dict[int, list[float]] = {count: [] for count in BURSTS}
+    until, place = time.perf_counter() + seconds, 0
     async with _session() as http:
-
-        async def client(place: int) -> None:
-            while (began := time.perf_counter()) < until:
-                await _ask(http, address, bodies[place % len(bodies)])
-                latencies.append(time.perf_counter() - began)
-                place += clients
-
-        began = time.perf_counter()
-        await asyncio.gather(*(client(place) for place in range(clients)))
-        took_s = time.perf_counter() - began
-    return len(latencies) / took_s, np.array(latencies)
+        await asyncio.gather(*(_ask(http, address, body) for body in bodies[: max(BURSTS)]))
+        while time.perf_counter() < until:
+            for count in BURSTS:
+                mine = [bodies[(place + i) % len(bodies)] for i in range(count)]
+                place += count
+                began = time.perf_counter()
+                await asyncio.gather(*(_ask(http, address, body) for body in mine))
+                took[count].append(time.perf_counter() - began)
+                await asyncio.sleep(took[count][-1] if rest else 0)
+    return {count: np.array(one) for count, one in took.items()}
 
 
 async def at_times(address: str, bodies: Sequence[bytes], times: np.ndarray) -> np.ndarray:
@@ -294,30 +300,49 @@ async def _ask(http: Any, address: str, body: bytes) -> None:
 
 
 def measured(address: str, pid: int, bodies: Sequence[bytes], seconds: float) -> tuple[Any, float]:
-    """Return the speed of a server, from 1, 8 and 32 clients, and CPU seconds per second that its worker is busy."""
+    """Return the speed of a server from bursts, and CPU seconds per second that its worker is busy."""
     from offramp.capacity import Workers
     from serve import cpu_s
 
-    asyncio.run(at_once(address, bodies, 8, 2))
-    before = cpu_s(pid)
-    rate, latencies = asyncio.run(at_once(address, bodies, 1, seconds))
-    alone = float(latencies.mean())
-    cpu = (cpu_s(pid) - before) / (rate * seconds)
-    each_8, each_32 = (1 / asyncio.run(at_once(address, bodies, clients, seconds))[0] for clients in (8, 32))
-    shared = max((each_8 - each_32) / (1 / 8 - 1 / 32), 0.0)
-    shared = min(shared, alone * 0.9)
-    each = max(each_32 - shared / 32, 1e-5)
-    handling = max(alone - shared - each, 0.0)
+    before, began = cpu_s(pid), time.perf_counter()
+    took = asyncio.run(bursts(address, bodies, seconds, rest=False))
+    cpu = (cpu_s(pid) - before) / (time.perf_counter() - began)
+    rested = asyncio.run(bursts(address, bodies, seconds, rest=True))
+    counts = np.array(list(took), dtype=float)
+    means = np.array([float(one.mean()) for one in took.values()])
+    # Errors of a mean grow with its size, so each is held against its own.
+    design = np.stack([np.ones(len(counts)), counts], axis=1) / means[:, None]
+    shared, each = np.linalg.lstsq(design, np.ones(len(counts)), rcond=None)[0]
+    later = float(np.mean([float(rested[n].mean()) - float(took[n].mean()) for n in BURSTS[:3]]))
     speed = Workers(
-        base_s=each,
-        shared_s=shared,
-        handling_s=handling,
+        base_s=float(max(each, 1e-5)),
+        # Server and worker share a core: reading and writing keep it busy, so nothing is besides.
+        shared_s=float(max(shared, 0.0)),
+        waking_s=max(later, 0.0),
         batch=32,
         # Texts differ in length and the machine has its moods: all of it counts as noise of a request's own part.
-        noise_ratio=min(float(latencies.var()) / each**2, 4.0),
+        noise_ratio=min(float(took[1].var()) / float(each) ** 2, 4.0),
         origin="measured",
     )
-    return speed, cpu / (shared + each)
+    for what, one in (("at once", took), ("after a rest", rested)):
+        print(f"bursts {what}: " + ", ".join(f"{n}: {1e3 * x.mean():.1f} ms" for n, x in one.items()))
+    return speed, cpu
+
+
+@contextlib.contextmanager
+def _apart() -> Iterator[set[int]]:
+    """Begin on one core, which a child inherits, with one thread for its products; gives the other cores."""
+    cores, threads = os.sched_getaffinity(0), os.environ.get("OMP_NUM_THREADS")
+    os.environ["OMP_NUM_THREADS"] = "1"
+    os.sched_setaffinity(0, {min(cores)})
+    try:
+        yield cores - {min(cores)}
+    finally:
+        os.sched_setaffinity(0, cores)
+        if threads is None:
+            del os.environ["OMP_NUM_THREADS"]
+        else:
+            os.environ["OMP_NUM_THREADS"] = threads
 
 
 def real(folder: Path, seconds: float) -> tuple[dict[str, Any], dict[str, tuple[Any, Any, bool]]]:
@@ -333,11 +358,13 @@ def real(folder: Path, seconds: float) -> tuple[dict[str, Any], dict[str, tuple[
         for text in texts
     ]
     rows, found = part_of(traces()["both"], "second half"), []
-    with server(folder, "encoder", "ours") as (address, pid):
-        speed, cpu_ratio = measured(address, pid, bodies, 8.0)
+    with _apart() as others, server(folder, "encoder", "ours") as (address, pid):
+        os.sched_setaffinity(0, others)
+        speed, cpu_ratio = measured(address, pid, bodies, 20.0)
         print(
             f"measured: {1e3 * speed.shared_s:.2f} ms per call, {1e3 * speed.base_s:.2f} ms per request, "
-            f"{1e3 * speed.handling_s:.2f} ms besides; {cpu_ratio:.2f} CPU seconds per busy second"
+            f"{1e3 * speed.waking_s:.2f} ms after a rest; "
+            f"{cpu_ratio:.2f} CPU seconds per busy second"
         )
         for load in REAL_LOADS:
             count = int(load * seconds / (speed.shared_s + speed.base_s))

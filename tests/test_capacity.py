@@ -45,6 +45,18 @@ def test_one_worker_with_equal_times_is_the_closed_form_of_m_d_1():
     assert found.latency_mean_s == pytest.approx(3.0, rel=0.02)
 
 
+def test_a_worker_that_wakes_slowly_is_the_closed_form_of_exceptional_first_service():
+    # Welch, 1964: times S with exponential law of mean 1, the first of a busy period S + 0.5.
+    rate, first_squared = 0.6, 2 + 2 * 0.5 + 0.25
+    wait = rate * 2 / (2 * (1 - rate)) + rate * (first_squared - 2) / (2 * (1 + rate * 1.5 - rate))
+
+    found = predict(steady(rate), Workers(base_s=1.0, noise_ratio=1.0, waking_s=0.5), 1)
+
+    assert found.wait_mean_s == pytest.approx(wait, rel=0.05)
+    # Busy for as long as it takes: one in rate / (1 + rate / 2) is empty time.
+    assert found.utilisation_ratio == pytest.approx(rate * 1.5 / (1 + rate * 0.5), rel=0.02)
+
+
 @pytest.mark.parametrize(("servers", "load"), [(2, 1.0), (4, 3.2), (8, 7.2)])
 def test_several_workers_are_the_closed_form_of_m_m_c(servers, load):
     wait = erlang_c(servers, load) / (servers - load)

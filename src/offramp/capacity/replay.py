@@ -127,7 +127,7 @@ def _noisy(seconds: Floats, noise_ratio: float, seed: int) -> Floats:
 def _workers(requests: Requests, own: Floats, *, speed: Workers, count: int) -> Served:
     """Let the worker that is free first take what waits, at most `batch` at once."""
     at, until = requests.times, requests.until
-    if speed.batch == 1:
+    if speed.batch == 1 and not speed.waking_s:
         took = own + speed.shared_s
         starts = _one(at, took) if count == 1 else _several(at, took, count)
         ends = starts + took
@@ -163,7 +163,8 @@ def _together(at: Floats, own: Floats, speed: Workers, count: int) -> tuple[Floa
     first = 0
     while first < len(arrivals):
         start = max(free[0], arrivals[first])
-        last, took = first + 1, speed.shared_s + seconds[first]
+        rested = arrivals[first] >= free[0]
+        last, took = first + 1, speed.shared_s + seconds[first] + (speed.waking_s if rested else 0.0)
         while last < len(arrivals) and last - first < most and arrivals[last] <= start:
             took += seconds[last]
             last += 1

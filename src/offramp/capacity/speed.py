@@ -52,6 +52,12 @@ class Workers(Speed):
     """Most requests that a free worker takes from the queue in one call."""
     shared_s: float = Field(default=0.0, ge=0)
     """Seconds of a call that do not grow with the number of its requests."""
+    waking_s: float = Field(default=0.0, ge=0)
+    """Seconds that a call takes more when its worker had nothing to do: caches went cold, a core slept.
+
+    Source: P. D. Welch, On a generalized M/G/1 queuing process in which the first customer of each busy period
+    receives exceptional service, Operations Research 12 (1964).
+    """
     handling_s: float = Field(default=0.0, ge=0)
     """Seconds that each request takes besides without keeping a worker busy: network, reading, writing."""
 
