@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from offramp.capacity import Batching, Load, Shape, Workers, plan, predict, published, replay
+from offramp.capacity import Batching, Load, Shape, Workers, plan, predict, published, replay, texture
 from offramp.capacity.draw import drawn
 from offramp.errors import DataError, NotFoundError
 
@@ -201,16 +201,18 @@ def test_bursts_inside_windows_are_found_and_random_arrivals_have_none():
     times = np.repeat(np.arange(7200.0), counts) + chance.random(counts.sum())
     ones = np.ones(len(times))
 
-    bursty = Shape.of(times, ones, ones, window_s=100)
+    bursty = Shape.of(times, ones, ones, window_s=160).halvings
     calm, read, wrote = random_trace(10, 70_000)
 
-    assert bursty.burst_ratio > 0.5
-    assert Shape.of(calm, read, wrote, window_s=600).burst_ratio < 0.02
+    # Rates of 1 and 19 change every ten seconds at random: halves of 20 s differ most.
+    assert max(range(len(bursty)), key=lambda level: bursty[level][0]) == 3
+    assert bursty[3][0] > 0.2
+    assert max((one for one, _ in Shape.of(calm, read, wrote, window_s=600).halvings), default=0) < 0.05
 
 
 def test_bursts_make_waits_longer_at_the_same_mean_rate():
     calm = steady(0.6)
-    bursty = calm.model_copy(update={"burst_ratio": 0.5, "burst_s": 60.0})
+    bursty = calm.model_copy(update={"halvings": texture.of_bursts(0.5, 60.0, 2000.0)})
     speed = Workers(base_s=1.0)
 
     assert predict(bursty, speed, 1).wait_mean_s > 2 * predict(calm, speed, 1).wait_mean_s

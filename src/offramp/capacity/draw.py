@@ -1,7 +1,7 @@
 """Arrivals that a shape could stand for: times and sizes drawn from it, to be served as if they had been seen.
 
-Measured windows (`Shape.counted`) get exactly the requests and about the tokens that they had, at random moments
-inside; made-up ones get arrivals of a Poisson process whose rate is the window's times a gamma variable.
+Measured windows (`Shape.counted`) get exactly the requests and about the tokens that they had, made-up ones arrivals
+of a Poisson process; where inside a window they come is up to its `texture`.
 Guarantee: the same seed gives the same draw, and with another rate the same requests in another rhythm, so that two
 predictions differ by what was asked and hardly by chance.
 Trap: a shape of more than `most` requests is drawn with shorter windows; a backlog that builds up over many of them
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from offramp.capacity.replay import Requests
 from offramp.capacity.shape import Shape
+from offramp.capacity.texture import uneven
 
 Floats = NDArray[np.float64]
 
@@ -24,17 +25,22 @@ def drawn(shape: Shape, *, seed: int, most: int) -> Requests:
     """Draw arrivals and sizes."""
     rates = np.asarray(shape.rates, np.float64)
     width = shape.window_s * min(most / max(float(rates.sum()) * shape.window_s, 1.0), 1.0)
-    chances = [np.random.default_rng([seed, part]) for part in range(3)]
-    grown, edges = _grown(shape, rates, width, chances[0])
+    # Not 0: that is the generator of the bare seed, which draws the noise of the service times.
+    chances = [np.random.default_rng([seed, part]) for part in (1, 2)]
+    expected = rates * width
+    ends = np.concatenate([[0.0], np.cumsum(expected)])
     if shape.counted:
-        times = np.interp(_counted(rates * width, chances[1]), grown, edges)
+        moments = _counted(expected, chances[0])
     else:
-        count = int(grown[-1] + 10 * np.sqrt(grown[-1]) + 10)
-        moments = np.cumsum(chances[1].exponential(size=count))
-        times = np.interp(moments[moments < grown[-1]], grown, edges)
-    window = np.minimum((times / width).astype(np.int64), len(rates) - 1)
+        moments = np.cumsum(chances[0].exponential(size=int(ends[-1] + 10 * np.sqrt(ends[-1]) + 10)))
+        moments = moments[moments < ends[-1]]
+    place = np.minimum(np.interp(moments, ends, np.arange(len(ends))), len(rates) * (1 - 1e-12))
+    window = place.astype(np.int64)
+    times = uneven(place, shape.halvings_of(width), seed) * width
     read, wrote = shape.tokens()
-    pick = (chances[2].random(len(times)) * len(read)).astype(np.int64)
+    # Ranks of random numbers instead of the numbers: every size of the sample comes as often as any other.
+    ranks = np.argsort(np.argsort(chances[1].random(len(times)))) + chances[1].random()
+    pick = (ranks * (len(read) / max(len(times), 1))).astype(np.int64) % len(read)
     read, wrote = read[pick], wrote[pick]
     if shape.token_rates:
         asked = np.asarray(shape.token_rates, np.float64) / np.maximum(rates, 1e-300)[:, None]
@@ -42,19 +48,6 @@ def drawn(shape: Shape, *, seed: int, most: int) -> Requests:
             _placed(tokens, window, mean) for tokens, mean in ((read, asked[:, 0]), (wrote, asked[:, 1]))
         )
     return Requests(times, read, np.maximum(np.rint(wrote), 1), width * len(rates))
-
-
-def _grown(shape: Shape, rates: Floats, width: float, chance: np.random.Generator) -> tuple[Floats, Floats]:
-    """Return how many requests are expected by which moment; between those moments the rate is even."""
-    parts = max(round(width / shape.burst_s), 1) if shape.burst_ratio > 1e-6 else 1
-    factors = np.ones((len(rates), parts))
-    if shape.burst_ratio > 1e-6:
-        factors = chance.gamma(1 / shape.burst_ratio, shape.burst_ratio, factors.shape) + 1e-9
-        if shape.counted:
-            factors /= factors.mean(axis=1, keepdims=True)
-    expected = (rates[:, None] * factors * (width / parts)).reshape(-1)
-    edges = np.arange(len(expected) + 1, dtype=np.float64) * (width / parts)
-    return np.concatenate([[0.0], np.cumsum(expected)]), edges
 
 
 def _counted(expected: Floats, chance: np.random.Generator) -> Floats:

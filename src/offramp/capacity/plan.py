@@ -141,8 +141,10 @@ def _late(shape: Shape, speed: Speed, hours: Floats, needed: Floats) -> Load | N
     if not speed.cold_start_s or not len(rises) or rises.max() <= 0:
         return None
     hour = int(np.argmax(rises)) + 1
-    update: dict[str, object] = {"token_rates": (), "counted": False}
-    update |= {"window_s": speed.cold_start_s / 10, "rates": (float(hours[hour]),) * 10}
+    count = max(round(speed.cold_start_s / shape.window_s), 1)
+    width = speed.cold_start_s / count
+    update: dict[str, object] = {"token_rates": (), "counted": False, "window_s": width}
+    update |= {"rates": (float(hours[hour]),) * count, "halvings": shape.halvings_of(width)}
     return predict(shape.model_copy(update=update), speed, int(needed[hour - 1]), effort=_effort(speed))
 
 

@@ -1,9 +1,8 @@
 """The shape of traffic: how many requests in which window, how bursty inside the windows, and how large.
 
 Guarantee: a shape of measured traffic has the requests and tokens of every window as they were, chance included.
-Trap: no arrival time is kept; inside a window only how bursty arrivals are. Traffic longer than `MOST_WINDOWS` seconds
-has windows longer than a second, and bursts that decide a p95 are smoothed: of 36 cases of the first half of the Azure
-trace 34 are within 15 % with windows of 10 s, 21 with 60 s, 14 with 300 s, the worst of them far too low.
+Trap: no arrival time is kept; inside a window only the texture of arrivals. Traffic longer than `MOST_WINDOWS` seconds
+has windows longer than a second; how far predictions are then off is in `docs/capacity.md`.
 """
 
 from typing import Any, Self
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field, model_validator
 
+from offramp.capacity import texture
 from offramp.errors import DataError
 from offramp.types import Frozen
 
@@ -20,7 +20,7 @@ Floats = NDArray[np.float64]
 MOST_WINDOWS = 2_000
 """More are never made of measured traffic."""
 LEAST_WINDOW_S = 1.0
-"""No window is shorter: inside a second arrivals are taken to be random at a steady rate."""
+"""No window is shorter: inside a second the texture does."""
 SIZES = 400
 """Requests kept as a sample of all sizes."""
 HOUR_S, MONTH_S = 3600.0, 730 * 3600.0
@@ -37,10 +37,9 @@ class Shape(Frozen):
     """Prompt and answer tokens asked for per second, per window; empty: rate times the mean size everywhere."""
     counted: bool = False
     """The windows have as many requests as their rates say, chance included; else arrivals are random around them."""
-    burst_ratio: float = Field(default=0.0, ge=0)
-    """Variance of the rate inside a window over its squared mean; 0: random arrivals at a steady rate."""
-    burst_s: float = Field(default=1.0, gt=0)
-    """How long the rate stays up or down inside a window, on average."""
+    halvings: tuple[tuple[float, float], ...] = ()
+    """How uneven the halves of a window are, then its quarters, and so on, and how far they lean to what is beside
+    them; none: random at a steady rate. See `texture`."""
     sizes: tuple[tuple[float, float], ...] = Field(min_length=1)
     """Prompt and answer tokens of a sample of requests."""
     origin: str = "given"
@@ -80,11 +79,11 @@ class Shape(Frozen):
         order = np.argsort(at, kind="stable")
         at, read, wrote = at[order] - at[order[0]], read[order], wrote[order]
         span = at[-1] * len(at) / (len(at) - 1)
-        count = max(int(span / (window_s or max(span / MOST_WINDOWS, LEAST_WINDOW_S))), 1)
+        least = max(span / MOST_WINDOWS, LEAST_WINDOW_S, texture.tick_s(at))
+        count = max(int(span / (window_s or least)), 1)
         width = span / count
         place = np.minimum((at / width).astype(np.int64), count - 1)
         counts = np.bincount(place, minlength=count).astype(np.float64)
-        burst, scale = _bursts(at, width, counts)
         return cls(
             window_s=width,
             rates=tuple((counts / width).tolist()),
@@ -95,8 +94,7 @@ class Shape(Frozen):
                 )
             ),
             counted=True,
-            burst_ratio=burst,
-            burst_s=scale,
+            halvings=texture.measured(at, width),
             sizes=_sample(read, wrote),
             origin=f"{len(at):,} measured requests over {span / HOUR_S:,.2f} h in windows of {width:,.3g} s",
         )
@@ -127,8 +125,7 @@ class Shape(Frozen):
         return cls(
             window_s=HOUR_S,
             rates=tuple((mean * profile(peak_ratio)).tolist()),
-            burst_ratio=TYPICAL_BURST_RATIO,
-            burst_s=TYPICAL_BURST_S,
+            halvings=texture.of_bursts(TYPICAL_BURST_RATIO, TYPICAL_BURST_S, HOUR_S),
             sizes=_spread(input_tokens, output_tokens),
             origin="assumed: office hours of one time zone, Monday to Friday, bursts as in the Azure trace of 2023",
         )
@@ -142,6 +139,10 @@ class Shape(Frozen):
     def mean_rate(self) -> float:
         """Requests per second over all windows."""
         return float(np.mean(self.rates))
+
+    def halvings_of(self, window_s: float) -> tuple[tuple[float, float], ...]:
+        """Return the halvings of windows of that length, which is at most `window_s`: without the longest bursts."""
+        return self.halvings[max(round(np.log2(self.window_s / window_s)), 0) :]
 
     def tokens(self) -> tuple[Floats, Floats]:
         """Return prompt and answer tokens of the sample."""
@@ -202,32 +203,6 @@ class Shape(Frozen):
 
 
 # ---- measured traffic ----------------------------------------------------------------------------------------------
-
-
-def _bursts(at: Floats, width: float, counts: Floats) -> tuple[float, float]:
-    """Return variance of the rate inside windows over its squared mean, and how long such bursts last.
-
-    Counts in tenths of a window vary around their own window's mean by chance (their mean) and by bursts: what is
-    above chance is bursts.
-    """
-    parts = 10
-    if counts.sum() < 10 * parts:
-        return 0.0, 1.0
-    fine = np.bincount(
-        np.minimum((at / (width / parts)).astype(np.int64), len(counts) * parts - 1),
-        minlength=len(counts) * parts,
-    ).reshape(-1, parts)
-    # Given n in a window, counts of its tenths are multinomial when steady: variance n/10 x 9/10 each.
-    squared = fine.var(axis=1, ddof=1).sum()
-    pairs = (counts * (counts - 1)).sum() / parts**2
-    ratio = (squared - counts.sum() / parts) / max(pairs, 1e-9)
-    if ratio <= 0:
-        return 0.0, 1.0
-    centred = fine - fine.mean(axis=1, keepdims=True)
-    together = (centred[:, 1:] * centred[:, :-1]).sum() / max(centred.size - len(centred), 1)
-    # Centring on ten parts makes neighbours look unlike each other: -1/10 of the variance for steady traffic.
-    alike = float(np.clip(together / max(squared / len(counts), 1e-9) + 1 / parts, 0.05, 0.9))
-    return float(ratio), float(-width / parts / np.log(alike))
 
 
 def _steadied(sums: Floats, chance: float) -> Floats:
