@@ -1,8 +1,9 @@
 """Real models and their traffic for `bench/audit.py`: a linear head on the embedded encoder, three public tasks.
 
 The head is a linear discriminant on MiniLM vectors of training rows, its scores made probabilities on the holdout.
-`final` uses the published test rows as traffic; `dev` stays within the training rows (CLINC150, Banking77): methods and
-their constants were chosen there.
+`final` uses the published test rows as traffic; `dev` stays within the training rows, of MWPD within those that the
+head never learns from: methods and their constants were chosen there. Branches that are left out as strangers are
+other ones in `dev` than in `final`.
 """
 
 import csv
@@ -17,16 +18,18 @@ from numpy.typing import NDArray
 from _common import SMALL
 from offramp.calibrate import fit_pool
 from offramp.embed import Embedder
+from offramp.monitor.inputs import distances
 from offramp.stats.labelfree import Traits
 
 Floats = NDArray[np.float64]
 Names = NDArray[np.str_]
 
-NEIGHBOURS = 5
 SHRINK = 0.1
 """Share of the identity in the covariance of the head."""
 MWPD_TRAIN = 4_000
 """Offers that the head learns from: embedding all 10,012 doubles the run for a point of accuracy."""
+DEV = (0.5, 0.2, 0.3)
+"""Shares of the training rows to learn from, to hold out, and to be traffic, where constants are chosen."""
 CACHE = Path.home() / ".cache" / "offramp-bench"
 """Vectors of a first run; only the second is quick."""
 
@@ -98,14 +101,14 @@ class Model:
         self._train = train.vectors
         gold = np.searchsorted(self.names, holdout.label)
         self._pool = fit_pool([self._scores(holdout)], gold)
-        self._ordinary = np.sort(self._distances(holdout))
+        self._ordinary = np.sort(distances(holdout.vectors, self._train))
         self.holdout = self.seen(holdout)
 
     def seen(self, rows: Rows) -> Seen:
         """Answer the rows."""
         chances = self._pool.probabilities([self._scores(rows)])
         best = chances.argmax(axis=1)
-        nearer = np.searchsorted(self._ordinary, self._distances(rows), "left")
+        nearer = np.searchsorted(self._ordinary, distances(rows.vectors, self._train), "left")
         familiar = (len(self._ordinary) - nearer + 1) / (len(self._ordinary) + 1)
         confidence = np.clip(chances.max(axis=1).astype(float), 0, 1)
         answer = self.names[best]
@@ -113,13 +116,6 @@ class Model:
 
     def _scores(self, rows: Rows) -> NDArray[np.float32]:
         return (rows.vectors @ self._slopes + self._offsets).astype(np.float32)
-
-    def _distances(self, rows: Rows) -> NDArray[np.float32]:
-        found = []
-        for start in range(0, len(rows.vectors), 1000):
-            cosines = rows.vectors[start : start + 1000] @ self._train.T
-            found.append(1 - np.partition(cosines, -NEIGHBOURS, axis=1)[:, -NEIGHBOURS:].mean(axis=1))
-        return np.concatenate(found)
 
 
 @dataclass(frozen=True)
@@ -131,25 +127,35 @@ class Task:
     holdout: Rows
     traffic: Rows
     strangers: Rows
+    left_out: Names
+    """Branches that may be left out of training and holdout, to be strangers."""
 
 
-def tasks(folder: Path) -> tuple[list[Task], list[Task]]:
-    """Return the tasks for choosing and those for the figures."""
+def tasks(folder: Path, *, dev: bool) -> list[Task]:
+    """Return the tasks for choosing, or those for the figures."""
     encode = Embedder.load("minilm", cache=CACHE).encode
     parts = _clinc150(folder, encode)
-    clinc = Task("CLINC150", parts["train"], parts["val"], parts["test"], parts["oos_test"])
-    inner = _split(parts["train"], (0.5, 0.2, 0.3))
-    dev = Task("CLINC150", *inner, both(parts["oos_train"], parts["oos_val"]))
+    strangers = both(parts["oos_train"], parts["oos_val"]) if dev else parts["oos_test"]
+    left_out = _every_second(parts["train"], dev)
+    rows = _split(parts["train"], DEV) if dev else [parts[part] for part in ("train", "val", "test")]
+    found = [Task("CLINC150", *rows, strangers, left_out)]
     if SMALL:
-        return [dev], [clinc]
-    train, test = (_banking77(folder, part, encode) for part in ("train", "test"))
-    learn, held = _split(train, (0.75, 0.25))
-    banking = Task("Banking77", learn, held, test, parts["oos_test"])
-    banking_dev = Task("Banking77", *_split(train, (0.5, 0.2, 0.3)), dev.strangers)
-    offers = [_mwpd(folder, part, encode) for part in ("train", "validation", "test")]
-    known = set(offers[0].label)
-    held, traffic = (part.take(np.array([name in known for name in part.label])) for part in offers[1:])
-    return [dev, banking_dev], [clinc, banking, Task("MWPD", offers[0], held, traffic, parts["oos_test"])]
+        return found
+    train = _banking77(folder, "train", encode)
+    rows = _split(train, DEV) if dev else [*_split(train, (0.75, 0.25)), _banking77(folder, "test", encode)]
+    found.append(Task("Banking77", *rows, strangers, _every_second(train, dev)))
+    train = _mwpd(folder, "train", encode, slice(MWPD_TRAIN))
+    if dev:
+        rows = _split(_mwpd(folder, "train", encode, slice(MWPD_TRAIN, None)), (0.5, 0.5))
+    else:
+        rows = [_mwpd(folder, part, encode) for part in ("validation", "test")]
+    known = [part.take(np.isin(part.label, train.label)) for part in rows]
+    return [*found, Task("MWPD", train, *known, strangers, _every_second(train, dev))]
+
+
+def _every_second(rows: Rows, dev: bool) -> Names:
+    names: Names = np.unique(rows.branch)
+    return names[0 if dev else 1 :: 2]
 
 
 def _split(rows: Rows, shares: tuple[float, ...]) -> list[Rows]:
@@ -180,9 +186,9 @@ def _banking77(folder: Path, part: str, encode) -> Rows:  # noqa: ANN001
     return Rows(texts, label, label, encode(texts))
 
 
-def _mwpd(folder: Path, part: str, encode) -> Rows:  # noqa: ANN001
+def _mwpd(folder: Path, part: str, encode, which: slice = slice(None)) -> Rows:  # noqa: ANN001
     lines = (folder / "mwpd2020_product_gpc" / f"{part}.jsonl").read_text(encoding="utf-8").splitlines()
-    rows = [json.loads(line) for line in lines][: MWPD_TRAIN if part == "train" else None]
+    rows = [json.loads(line) for line in lines[which]]
     texts = ["\n".join(((row.get("Name") or ""), (row.get("Description") or "")[:200])) for row in rows]
     label, branch = (np.array([row[level] for row in rows]) for level in ("lvl2", "lvl1"))
     return Rows(texts, label, branch, encode(texts))

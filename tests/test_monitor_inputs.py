@@ -67,7 +67,7 @@ def test_a_tenth_of_new_requests_is_found():
 
     state = update(watch(REFERENCE, period=1000), requests(topics, seed=6))[0]
 
-    assert [alarm.signal for alarm in state.alarms] == ["together"]
+    assert [alarm.signal for alarm in state.alarms] == ["together", "topics"]
 
 
 def test_a_known_topic_that_becomes_frequent_is_found_without_saying_since_when():

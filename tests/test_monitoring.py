@@ -75,6 +75,19 @@ def test_labels_thumbs_and_shadows_become_quality_and_strangers_are_named(ours):
     assert look(ours, QUICK, now=BEGAN + 7200).odd == found.odd
 
 
+@pytest.mark.parametrize(("route", "level"), [("record", 0.0), ("full", None)])
+def test_a_failed_shadow_speaks_against_the_candidate_and_never_for_it(ours, route, level):
+    one = deploy(ours, candidate(ours), data(ours), Wish(mode="full", unproven=True))
+    given = {"alias": "triage", "deployment": one.id}
+    seen = call("c-0", BEGAN, said="refund", route=route, **given)
+    failed = call("s-0", BEGAN + 1, route="shadow", shadow_of="c-0", status=500, error="HTTP 500", **given)
+    keep(ours, [seen, failed])
+
+    rows = {row.signal: row for row in look(ours, QUICK, now=BEGAN + 3600).signals}
+
+    assert (rows["agreement"].level if "agreement" in rows else None) == level
+
+
 def test_a_second_monitor_is_refused_while_one_looks(ours):
     from offramp.monitoring import _alone
 

@@ -73,6 +73,29 @@ def test_a_shadow_is_judged_from_its_deployment_on_whatever_time_is_looked_at(ou
     assert found.plain()["shadows"]["triage"]["certified"] is True
 
 
+def test_a_candidate_that_answers_is_judged_beside_the_incumbents_unseen_answers(tmp_path):
+    made = roster(tmp_path, gateway={"shadow": {"incumbent_ratio": 0.5}})
+    one = deploy(made, candidate(made), data(made), Wish(mode="full", unproven=True))
+    at = one.created_at.timestamp()
+    calls = Calls.open(made.path / "calls.db")
+    seen = {"route": "full", "answered_by": "candidate"}
+    calls.insert([call(f"call-{n}", "refund", at + n * STEP_S, one.id, **seen) for n in range(40)])
+    calls.insert(
+        [
+            call(f"s-{n}", "login", at + (n + 0.5) * STEP_S, one.id, route="shadow", shadow_of=f"call-{n}")
+            for n in range(0, 40, 2)
+        ]
+    )
+    for n in range(40):
+        calls.feedback(f"call-{n}", "label", "refund", at=at)
+    calls.close()
+
+    said = production(made, since=0.0).shadows["triage"]
+
+    assert (said.pairs, said.same, said.scored, said.difference) == (20, 0, 20, 1.0)
+    made.records.store.close()
+
+
 def test_the_holdout_tells_how_much_to_bet_and_proves_nothing(ours):
     who, incumbent = candidate(ours), ours.recorded(data(ours))[0]
     deploy(ours, who, data(ours), Wish())

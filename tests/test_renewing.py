@@ -338,6 +338,23 @@ def test_calls_that_cannot_be_rows_are_counted_by_reason(tmp_path, untouched):
     assert _rows.field(fresh.rows, "text")[places["json-1"]] == "a parcel"
 
 
+@pytest.mark.parametrize(("ratio", "theirs"), [(0.1, "login"), (0.0, None)])
+def test_the_incumbents_unseen_answer_is_its_answer_to_what_the_candidate_answered(
+    tmp_path, untouched, ratio, theirs
+):
+    with _opened(_copy(untouched, tmp_path), gateway={"shadow": {"incumbent_ratio": ratio}}) as ws:
+        asked = renewed.text("delivery", 80_000)
+        ours = renewed.call("ours-1", asked, "refund", route="full", answered_by="candidate")
+        unseen = renewed.call("unseen-1", asked, "login", route="shadow", shadow_of="ours-1")
+        renewed.keep(ws, [ours, unseen], ["delivery", None])
+
+        fresh = fresh_of(ws, past_of(ws, ws.curate()))
+
+    place = [item.call for item in fresh.items].index("ours-1")
+    assert fresh.rows.column("answer.incumbent").to_pylist()[place] == theirs
+    assert fresh.rows.column("target").to_pylist()[place] == "delivery"
+
+
 def test_fields_are_found_as_the_caller_finds_them(tmp_path, untouched):
     with _opened(_copy(untouched, tmp_path)) as ws:
         renewed.keep(ws, [renewed.call("lines-1", "text: a parcel", "delivery")], ["delivery"])

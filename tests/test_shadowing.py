@@ -82,9 +82,21 @@ def test_calls_that_wait_in_vain_are_forgotten_and_later_pairs_are_found():
 def test_a_failed_shadow_has_no_answer_and_counts_as_wrong():
     [found] = pairs([call("c-1"), shadow("c-1", error="time-out")], {"c-1": Right("a", 12.0)})
 
-    assert found.unseen is None
+    assert found.ours is None
     said = report([found], exact, margin=0.02)
     assert (said.failed, said.difference) == (1, -1.0)
+
+
+def test_where_the_candidate_answered_the_unseen_answer_is_the_incumbents():
+    seen = call("c-1", "b", route="full")
+
+    assert list(pairs([seen, shadow("c-1", "a")], {})) == [Pair("c-1", None, "a", "b", None, 11.0)]
+
+
+def test_an_incumbent_that_failed_unseen_proves_nothing_for_the_candidate():
+    seen = call("c-1", "b", route="canary")
+
+    assert list(pairs([seen, shadow("c-1", error="time-out")], {"c-1": Right("b", 12.0)})) == []
 
 
 def test_an_answer_is_its_text_or_its_tool_call():

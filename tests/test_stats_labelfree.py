@@ -90,6 +90,27 @@ def test_many_strangers_make_it_say_nothing() -> None:
     assert "unlike the holdout" in found.reason
 
 
+def test_strangers_that_are_barely_unfamiliar_and_sure_make_it_say_nothing() -> None:
+    random = np.random.default_rng(6)
+
+    def part(n: int, strangers: float) -> tuple[Traits, np.ndarray]:
+        familiar, strange = random.random(n), random.random(n) < strangers
+        odds = random.normal(np.where((familiar < 0.05) & ~strange, -2, 3), 1)
+        familiar = np.where(strange, random.uniform(0, 0.15, n), familiar)
+        right = (random.random(n) < expit(odds)) & ~strange
+        return Traits(expit(odds), familiar, np.zeros(n)), right.astype(float)
+
+    known, right = part(3000, 0.0)
+    calls, truth = part(3000, 0.05)
+
+    found = label_free(known, right, calls)
+    told = label_free(known, right, calls, tolerance=0.1)
+
+    assert 0.015 < found.novel_ratio < 0.045  # Fewer than there are.
+    assert told.estimate is not None and told.estimate - truth.mean() > 0.03
+    assert found.estimate is None and "unlike the holdout" in found.reason
+
+
 def test_a_few_strangers_only_lower_the_low_end() -> None:
     known, right = _seen(3000, seed=1)
     calls, truth = _with_strangers(3000, 0.01, seed=2)

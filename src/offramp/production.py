@@ -79,7 +79,9 @@ def production(roster: Roster, *, since: float) -> Production:
         found = Production(sorted(newest.values(), key=lambda one: one.alias), calls.summary(since=since))
         right = rights(calls)
         for alias, one in newest.items():
-            if one.mode in ("shadow", "cascade"):
+            # Reading every call of a deployment takes long, so only where there can be pairs or audits.
+            compared = one.mode != "record" and roster.settings.gateway.shadow.incumbent_ratio > 0
+            if compared or one.mode in ("shadow", "cascade"):
                 seen = calls.each(alias=alias, since=one.created_at.timestamp())
                 _judge(roster, one, seen, right, found)
         return found
@@ -97,7 +99,7 @@ def _judge(
     if bar is None:
         return
     score = scorer(roster, bar.metric, data.task)
-    if one.mode == "shadow":
+    if one.mode != "cascade":
         margin = bar.margin or roster.settings.verdict.margin
         known = _known(roster, one, data, bar.metric)
         both = list(pairs(seen, right, one.id))

@@ -1,8 +1,9 @@
 """What live traffic says about a deployed candidate: pairs of answers to the same request, as they come.
 
-A shadow call and the call it repeats are a pair. Where feedback gave the right answer both are scored, and their
-difference feeds a test that may be looked at after every pair; without it all that can be said is how often they say
-the same. Answers that a cascade gave itself are audited by feedback alone, against the threshold's promise.
+A shadow call and the call it repeats are a pair, whichever side the client saw. Where feedback gave the right answer
+both are scored, and their difference feeds a test that may be looked at after every pair; without it all that can be
+said is how often they say the same. Answers that a cascade gave itself are audited by feedback alone, against the
+threshold's promise.
 Guarantee: at most `alpha` false certificates however often one looks. Pairs count in the order in which they became
 known, feedback included, and what was counted once stays: a late label goes to the end, never into the past, and a
 conversation counts when it has ended.
@@ -35,6 +36,7 @@ Score = Callable[[Sequence[str | None], Sequence[str]], np.ndarray]
 
 QUIET_S = 3600.0
 """A conversation has ended when nothing of it became known for so long; what comes later is left out."""
+_OURS = frozenset({"canary", "cascade", "full"})
 _TAIL = 0.025
 """Of a two-sided interval of 95 %."""
 _LONGEST_S = 900.0
@@ -49,9 +51,9 @@ class Pair:
     """Id of the call that the client saw."""
     conversation: str | None
     """Its conversation, where the app named one."""
-    seen: str | None
-    """What the client was told."""
-    unseen: str | None
+    theirs: str | None
+    """What the incumbent said."""
+    ours: str | None
     """What the candidate said; `None` where it failed."""
     right: str | None
     """The right answer, where feedback gave it."""
@@ -104,7 +106,10 @@ def pairs(calls: Iterable[Call], right: Mapping[str, Right], deployment: str | N
             waiting[key] = call
         else:
             seen, unseen = (call, other) if other.shadow_of else (other, call)
-            yield _pair(seen, unseen, right.get(seen.id))
+            ours_seen = seen.route in _OURS
+            # An incumbent that failed unseen proves nothing for the candidate.
+            if not (ours_seen and unseen.error):
+                yield _pair(seen, unseen, right.get(seen.id), ours_seen=ours_seen)
         if len(waiting) > most:
             # Most calls have no shadow where the share is small.
             waiting = {key: one for key, one in waiting.items() if one.at > call.at - _LONGEST_S}
@@ -124,14 +129,14 @@ def report(
 
     `known` are score differences of the holdout, which tell how much to bet.
     """
-    same = sum(_plain(one.seen) == _plain(one.unseen) for one in found)
+    same = sum(_plain(one.theirs) == _plain(one.ours) for one in found)
     low, high = wilson_interval(same, len(found), alpha=_TAIL) if found else (np.array(0.0), np.array(1.0))
     differences = _differences([one for one in found if one.right is not None], score, now=now)
     stream = anytime.update(anytime.start(margin, known=known), differences)
     ends = anytime.interval(stream, alpha) if differences else (None, None)
     return ShadowReport(
         pairs=len(found),
-        failed=sum(one.unseen is None for one in found),
+        failed=sum(one.ours is None for one in found),
         same=same,
         same_low=float(low),
         same_high=float(high),
@@ -186,11 +191,12 @@ def answer_text(call: Call) -> str | None:
     return content_text(message.get("content"))
 
 
-def _pair(seen: Call, unseen: Call, right: Right | None) -> Pair:
+def _pair(seen: Call, unseen: Call, right: Right | None, *, ours_seen: bool) -> Pair:
     """Return the pair of a call and its shadow."""
     known = [_whole_at(seen), _whole_at(unseen), *([right.at] if right else ())]
     answers = answer_text(seen), None if unseen.error else answer_text(unseen)
-    return Pair(seen.id, seen.conversation, *answers, right.text if right else None, max(known))
+    theirs, ours = reversed(answers) if ours_seen else answers
+    return Pair(seen.id, seen.conversation, theirs, ours, right.text if right else None, max(known))
 
 
 def _whole_at(call: Call) -> float:
@@ -202,7 +208,7 @@ def _differences(found: Sequence[Pair], score: Score, *, now: float) -> list[flo
     if not found:
         return []
     wanted = [one.right or "" for one in found]
-    gain = score([one.unseen for one in found], wanted) - score([one.seen for one in found], wanted)
+    gain = score([one.ours for one in found], wanted) - score([one.theirs for one in found], wanted)
     values = zip(found, gain.tolist(), strict=True)
     return _counted([(one.known_at, one.conversation, value) for one, value in values], now)
 

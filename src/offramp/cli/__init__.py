@@ -9,6 +9,7 @@ import sys
 import warnings
 
 from offramp.cli import advise as _advise  # noqa: F401
+from offramp.cli import audit as _audit  # noqa: F401
 from offramp.cli import gateway as _gateway  # noqa: F401  adds its commands
 from offramp.cli import monitor as _monitor  # noqa: F401
 from offramp.cli import renew as _renew  # noqa: F401

@@ -148,6 +148,8 @@ def _shown(look: "Look") -> None:
     ]
     headers = ("alias", "signal", "now", "usual", "of an alarm", "health", "since", "rows")
     tables.as_table(f"{look.calls:,} new calls until {_when(look.at)}", headers, rows)
+    for estimate in look.audited:
+        print(estimate.sentence)
     for finding in look.ringing:
         _finding(finding)
     for reason, count in look.odd.items():

@@ -10,7 +10,17 @@ from datetime import UTC, datetime
 
 from offramp.monitor.asked import Area
 from offramp.monitor.rollup import Roll, edge
-from offramp.monitor.signals import ACCURACY, AGREEMENT, BY_NAME, INCUMBENT, INPUTS, OUTCOME, QUALITY, THUMBS
+from offramp.monitor.signals import (
+    ACCURACY,
+    AGREEMENT,
+    BY_NAME,
+    INCUMBENT,
+    INPUTS,
+    JUDGED,
+    OUTCOME,
+    QUALITY,
+    THUMBS,
+)
 from offramp.monitor.state import Rate
 from offramp.monitor.watch import Seen
 
@@ -18,6 +28,7 @@ _QUALITY = {one.name for one in QUALITY}
 _NAMES = {
     ACCURACY: "accuracy on audited answers",
     INCUMBENT: "the incumbent's accuracy on audited answers",
+    JUDGED: "the mean of a judge's scores, 5 being 100 %,",
     THUMBS: "the share of thumbs up",
     OUTCOME: "the mean of outcomes",
     AGREEMENT: "agreement of the shadow with what users got",
@@ -46,7 +57,7 @@ def told(seen: Seen, rate: Rate | None, areas: Sequence[Area] = (), *, ours: boo
 
 def costs(seen: Seen, hours: Sequence[Roll]) -> str:
     """Return what a change means in calls a day at today's volume; empty where that cannot be told."""
-    if not hours or seen.signal in (INPUTS.name, AGREEMENT, "confidence", THUMBS, OUTCOME):
+    if not hours or seen.signal in (INPUTS.name, AGREEMENT, "confidence", THUMBS, OUTCOME, JUDGED):
         return ""
     a_day = sum(roll.calls for roll in hours) * 24 / len(hours)
     more = (seen.after - seen.before) * a_day
@@ -91,7 +102,7 @@ def _todo(signal: str, areas: Sequence[Area], ours: bool) -> tuple[str, ...]:
     of = f" of '{' '.join(areas[0].words[:3])}'" if areas else " of the latest calls"
     label = f"label {_LABELS}{of}"
     raise_threshold = ("raise the threshold of the cascade with `offramp deploy`",) if ours else ()
-    if signal in (ACCURACY, THUMBS, OUTCOME, AGREEMENT):
+    if signal in (ACCURACY, JUDGED, THUMBS, OUTCOME, AGREEMENT):
         return (label, *back, "tune again with `offramp retrain`")
     if signal == INCUMBENT:
         return (label, "ask the vendor what changed in the model", "tune again with `offramp retrain`")

@@ -25,9 +25,15 @@ class MonitorSettings(Frozen):
     """Calls that detectors see; of more a random part, while all are counted."""
     texts_per_day: int = Field(default=400, ge=0)
     """Requests that are read for drift of the inputs, a random part of more; 0: none."""
-    reference_texts: int = Field(default=600, ge=100, le=5_000)
+    reference_texts: int = Field(default=3_000, ge=100, le=5_000)
     """Ordinary requests that later ones are compared with."""
     grace_s: float = Field(default=300.0, ge=0, le=86_400)
     """A call counts once it is so old: by then what came with it is written too, in whatever order."""
     keep_days: int = Field(default=730, ge=30)
     """Days of history that are kept, each as one roll-up."""
+    audits_per_day: float = Field(default=0.0, ge=0, le=1_000)
+    """Answers of each alias that are chosen a day for `offramp audit`, on average; 0: none."""
+    audit_days: float = Field(default=30.0, ge=1, le=366)
+    """Days of calls that their labels are to speak for."""
+    audit_usd_per_month: float = Field(default=10.0, ge=0)
+    """What a judge may cost in a calendar month (UTC) for scoring chosen answers; 0: only one without a price."""

@@ -54,19 +54,21 @@ RATES = (
     Signal("unfamiliar", "inputs were unlike the training rows", "up"),
 )
 """Signals of every call. Both ways out of the usual length count, hence `up`."""
-ACCURACY, INCUMBENT, THUMBS, OUTCOME, AGREEMENT = (
+ACCURACY, INCUMBENT, JUDGED, THUMBS, OUTCOME, AGREEMENT = (
     "accuracy",
     "accuracy of the incumbent",
+    "judged",
     "thumbs",
     "outcome",
     "agreement",
 )
 QUALITY = (
     Signal(ACCURACY, "audited answers were wrong", "up", 6.0),
-    Signal(INCUMBENT, "audited answers of the incumbent were wrong", "up", 2.0),
-    Signal(THUMBS, "rated answers got a thumb down", "up", 2.0),
-    Signal(OUTCOME, "is the mean loss of outcomes", "up", 2.0),
-    Signal(AGREEMENT, "shadow answers differ from those that users got", "up", 2.0),
+    Signal(INCUMBENT, "audited answers of the incumbent were wrong", "up", 1.6),
+    Signal(JUDGED, "is the mean loss of a judge's scores", "up", 1.6),
+    Signal(THUMBS, "rated answers got a thumb down", "up", 1.6),
+    Signal(OUTCOME, "is the mean loss of outcomes", "up", 1.6),
+    Signal(AGREEMENT, "shadow answers differ from those that users got", "up", 1.6),
 )
 """Signals of audits: losses, 1 is wrong."""
 INPUTS = Signal("inputs", "requests are unlike the earlier ones", "up", 4.0)

@@ -94,7 +94,10 @@ def _rows(series: Series, settings: MonitorSettings, now: float) -> Iterator[Row
         if stream is not None:
             yield _quality(series, signal.name, stream, settings, now)
     if not series.quality:
-        note = "no answer was audited: give feedback with labels, thumbs or outcomes, or shadow the incumbent"
+        note = (
+            "no answer was audited: give feedback with labels, thumbs or outcomes, let some be chosen "
+            "(`monitor.audits_per_day`, `offramp audit`), or shadow the incumbent"
+        )
         yield _plain(series, "accuracy", None, unit="ratio", rows=0, note=note)
     elif "accuracy" not in series.quality:
         note = "no answer of this deployment has a label yet"

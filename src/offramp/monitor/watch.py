@@ -63,6 +63,8 @@ class Audit:
     """What counts once: the conversation, or the call."""
     deployment: str | None = None
     """The call's deployment."""
+    by: str = ""
+    """Id of the judge that said it; empty for people and for what came of it."""
 
 
 @dataclass(frozen=True)

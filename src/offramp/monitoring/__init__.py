@@ -1,8 +1,8 @@
 """Look at what production did since the last look: signals as they stand, and findings for what changed.
 
 The state of all signals is one small file in the workspace, `monitor/state.json`; beside it are the few requests that
-drift of the inputs is measured by. Each look reads only calls and feedback that are new and `monitor.grace_s` old, in
-blocks, so memory does not grow with the traffic.
+drift of the inputs is measured by, and the calls that can be chosen to be checked. Each look reads only calls and
+feedback that are new and `monitor.grace_s` old, in blocks, so memory does not grow with the traffic.
 
 Guarantee: findings are kept before the state is, so that a look that is killed is simply made again: a finding has the
 same id then and is there once. Budget of false alarms: `offramp.monitor.watch`. Reading never holds up a gateway.
@@ -34,6 +34,7 @@ from offramp.errors import NotFoundError, StoreError, boundary
 from offramp.models.chat import content_text
 from offramp.monitor import asked as requests
 from offramp.monitor.asked import Area, Asked, Drift, Encode
+from offramp.monitor.chosen import MOST_A_DAY, Estimate
 from offramp.monitor.findings import costs, day_and_time, told
 from offramp.monitor.heard import Ear, agreements, audits
 from offramp.monitor.logged import call_of
@@ -43,7 +44,9 @@ from offramp.monitor.state import Series, State
 from offramp.monitor.table import Row, table
 from offramp.monitor.usual import alpha_of
 from offramp.monitor.watch import Audit, Baseline, Seen, reset, watch
+from offramp.monitoring.frames import Frames
 from offramp.monitoring.known import Known, known
+from offramp.monitoring.unlabelled import lines, own_confidence
 from offramp.roster import Roster
 from offramp.shadowing import answer_text
 from offramp.stats.audit import is_drawn
@@ -78,6 +81,8 @@ class Look:
     """What could not be used since the monitor began, by reason."""
     notes: tuple[str, ...] = ()
     """What a reader must know, the newest last."""
+    audited: tuple[Estimate, ...] = ()
+    """What the labels of chosen answers say of all answers, by alias and by who gave them."""
 
     def plain(self) -> dict[str, Any]:
         """Return it as JSON."""
@@ -100,6 +105,7 @@ class _Day:
     calls: int = 0
     seen: list[Seen] = field(default_factory=list)
     asked: dict[str, list[Asked]] = field(default_factory=dict)
+    frames: Frames | None = None
 
     def take(self, block: Sequence[Call], heard: Sequence[Audit], now: float) -> None:
         """Watch some calls and audits, and draw the requests that are read."""
@@ -112,7 +118,10 @@ class _Day:
             if call.route == "shadow" or call.alias not in self.state.series:
                 continue
             self.calls += 1
-            share = _share(self.state.series[call.alias], self.settings.texts_per_day)
+            series = self.state.series[call.alias]
+            if self.frames is not None and self.settings.audits_per_day > 0:
+                self.frames.offer(call, _share(series, MOST_A_DAY))
+            share = _share(series, self.settings.texts_per_day)
             if share > 0 and is_drawn(call.id, share, salt="texts") and (one := self._request(call)):
                 self.asked.setdefault(call.alias, []).append(one)
 
@@ -126,7 +135,8 @@ class _Day:
         label = (
             label_of(answer_text(call) or "") if known_one and known_one.labels and not failed(call) else ""
         )
-        return Asked(call.id, call.at, text, label[:200]) if text.strip() else None
+        sure = own_confidence(call)
+        return Asked(call.id, call.at, text, label[:200], call.deployment, sure) if text.strip() else None
 
 
 def look(roster: Roster, settings: MonitorSettings, *, now: float | None = None) -> Look:
@@ -137,7 +147,8 @@ def look(roster: Roster, settings: MonitorSettings, *, now: float | None = None)
     """
     at = time.time() if now is None else now
     with _alone(roster.path):
-        day = _Day(_kept(roster.path), settings, known(roster))
+        who = known(roster)
+        day = _Day(_kept(roster.path), settings, who, frames=Frames(roster, settings, who))
         calls = Calls.of(roster.path, roster.settings.gateway.store)
         try:
             _read(day, calls, at)
@@ -147,8 +158,16 @@ def look(roster: Roster, settings: MonitorSettings, *, now: float | None = None)
         found = [roster.records.store.add(_finding(day, one, drifts)) for one in day.seen]
         for alias, drift in drifts.items():
             requests.write(drift, _file(roster.path, alias))
+
+        def drawn(alias: str) -> Drift:
+            return drifts.get(alias) or requests.read(_file(roster.path, alias), {})
+
+        unlabelled = lines(roster, who, day.state, drawn)
+        if day.frames is not None:
+            day.frames.write()
         write_text(json.dumps(day.state.to_json(), separators=(",", ":")), roster.path / FOLDER / FILE)
-    return _look(day, at, tuple(found), findings(roster))
+    seen = _look(day, at, tuple(found), findings(roster))
+    return replace(seen, signals=(*seen.signals, *unlabelled))
 
 
 def look_at_log(
@@ -227,7 +246,12 @@ def _read(day: _Day, calls: Calls, now: float) -> None:
     feedback = calls.feedback_table(since=day.state.heard or None).to_pylist()
     heard = day.state.heard
     ready = [row for row in feedback if heard < row["at"] <= until]
-    day.take((), audits(ready, get, ears, day.odd), now)
+    said = audits(ready, get, ears, day.odd)
+    if day.frames is not None:
+        day.frames.settle(day.state)
+        said = day.frames.told(said, day.odd)
+        day.known = day.frames.baselines()
+    day.take((), said, now)
     odd = {**(day.odd + Counter(day.state.odd))}
     day.state = replace(day.state, heard=max([heard, *(row["at"] for row in ready)]), odd=odd)
     day.odd.clear()
@@ -341,6 +365,7 @@ def _look(day: _Day, at: float, found: tuple[Finding, ...], ever: Iterable[Findi
         ringing=tuple(sorted(newest.values(), key=lambda one: one.found_at)),
         odd={why: n for why, n in (day.odd + Counter(day.state.odd)).items() if n},
         notes=tuple(f"{day_and_time(when)}: {what}" for when, what in notes[-10:]),
+        audited=day.frames.estimates(day.known) if day.frames is not None else (),
     )
 
 

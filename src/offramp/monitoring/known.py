@@ -32,6 +32,8 @@ class Known:
     """Who answers now."""
     labels: bool = False
     """Whether the answers are labels."""
+    data: Dataset | None = None
+    """What its candidate learned from and was judged on."""
 
     @property
     def ours(self) -> bool:
@@ -61,7 +63,7 @@ def _known(roster: Roster, alias: str, one: Deployment | None) -> Known:
     score = scorer(roster, bar.metric, task) if bar else None
     losses = _losses(roster, data, one, bar.metric) if bar else {}
     baseline = Baseline(losses, form(task.kind, task.labels))
-    return Known(Ear(answer_text, score, incumbent), baseline, one, task.kind == "classify")
+    return Known(Ear(answer_text, score, incumbent), baseline, one, task.kind == "classify", data)
 
 
 def _newest(roster: Roster) -> Dataset | None:

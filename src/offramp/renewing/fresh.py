@@ -1,7 +1,7 @@
 """Reviewed calls of production as rows of the task: the request's fields, the right answer, the incumbent's own.
 
 Guarantee: a row has what was asked and answered as ingest reads a log, and each call that cannot be a row is counted
-with its reason. An answer counts as the incumbent's only where the incumbent's upstream gave it.
+with its reason. An answer counts as the incumbent's only where the incumbent's upstream gave it, seen or unseen.
 Trap: feedback comes from whom it comes: rows that people chose to correct are not a sample of the traffic.
 """
 
@@ -71,14 +71,14 @@ def read(ws: "Workspace", raw: Dataset, known: Collection[str], *, fields: Field
     logged = MESSAGES in ws.roster.rows(raw).column_names
     left_out: Counter[str] = Counter()
     written, reviewed = [], {}
-    for call, right, by_incumbent in _calls(ws, known, left_out):
+    for call, right, asked in _calls(ws, known, left_out):
         found = _item(call, raw.task, columns, fields, logged=logged)
         if isinstance(found, str):
             left_out[found] += 1
             continue
         said = found.pop("answer")
         reviewed[call.id] = right is not None
-        theirs = said if by_incumbent else None
+        theirs = said if asked is call else _said(asked)
         target = theirs if right is None else _unwrapped(right, columns.answer_key)
         written.append(found | {_OWN + "target": target, _OWN + "incumbent": theirs})
     table, rejected = _table(written, raw.task, columns)
@@ -94,16 +94,20 @@ def read(ws: "Workspace", raw: Dataset, known: Collection[str], *, fields: Field
 
 def _calls(
     ws: "Workspace", known: Collection[str], left_out: Counter[str]
-) -> list[tuple[Call, str | None, bool]]:
-    """Return calls oldest first, with the right answer (`None`: not reviewed) and whether the incumbent answered."""
+) -> list[tuple[Call, str | None, Call | None]]:
+    """Return calls oldest first, the right answer (`None`: not reviewed), and the call that the incumbent answered.
+
+    That is the call itself, one that repeated it unseen, or none.
+    """
     named = ws.settings.gateway.upstream(ws.alias)
     incumbent = named.name if named else INCUMBENT
     most = ws.settings.renew.unreviewed
-    found: list[tuple[Call, str | None, bool]] = []
+    found: list[tuple[Call, str | None, Call | None]] = []
     newest: deque[Call] = deque(maxlen=most)
     calls = Calls.of(ws.path, ws.settings.gateway.store)
     try:
         right = rights(calls)
+        unseen = _unseen(calls, ws, right, incumbent)
         for call_id in sorted(set(right) - set(known)):
             try:
                 call = calls.get(call_id)
@@ -111,14 +115,33 @@ def _calls(
                 left_out["feedback on a call that is not here"] += 1
                 continue
             if call.alias == ws.alias and call.route != "shadow":
-                found.append((call, right[call_id].text, call.answered_by == incumbent))
+                asked = call if call.answered_by == incumbent else unseen.get(call_id)
+                found.append((call, right[call_id].text, asked))
         for call in calls.each(alias=ws.alias) if most else ():
             if call.answered_by == incumbent and call.route != "shadow" and call.id not in right:
                 newest.append(call)
     finally:
         calls.close()
-    found += [(call, None, True) for call in newest if call.id not in known]
+    found += [(call, None, call) for call in newest if call.id not in known]
     return sorted(found, key=lambda one: (one[0].at, one[0].id))
+
+
+def _unseen(calls: Calls, ws: "Workspace", right: Collection[str], incumbent: str) -> dict[str, Call]:
+    """Return the incumbent's unseen answers to reviewed calls that the candidate answered."""
+    if ws.settings.gateway.shadow.incumbent_ratio <= 0:
+        return {}
+    return {
+        call.shadow_of: call
+        for call in calls.each(alias=ws.alias)
+        if call.shadow_of and call.shadow_of in right and call.answered_by == incumbent and call.error is None
+    }
+
+
+def _said(call: Call | None) -> str | None:
+    """Return the answer of a call, as ingest reads it."""
+    found = line(call) if call else ""
+    flat = found if isinstance(found, str) else flatten(found)
+    return None if isinstance(flat, str) else flat.get("answer")
 
 
 def _item(

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import Field, field_validator
 
 from offramp.capture import CaptureSettings
+from offramp.capture.tables import without_password
 from offramp.errors import ConfigError
 from offramp.models.endpoint import Endpoint
 from offramp.types import Frozen
@@ -62,12 +63,14 @@ class UpstreamSettings(Frozen):
 
 
 class ShadowSettings(Frozen):
-    """How much the candidate may do that no client waits for."""
+    """How much may be asked that no client waits for."""
 
     at_once: int = Field(default=4, ge=1, le=256)
     """Shadow requests under way; further ones are left out and counted."""
     per_day: int | None = Field(default=None, ge=0)
     """Shadow requests a day; `None`: no limit."""
+    incumbent_ratio: float = Field(default=0.0, ge=0, le=1)
+    """Part of the candidate's answers to users to which the incumbent answers too, unseen and at its price."""
 
 
 class GatewaySettings(Frozen):
@@ -100,7 +103,12 @@ class GatewaySettings(Frozen):
     capture: CaptureSettings = CaptureSettings()
     """What is kept of the calls."""
     store: str | None = None
-    """Database of the calls as a URL, e.g. `postgresql+psycopg://…`, for several gateways; default a file."""
+    """Database of the calls, `postgresql://user@host/name` without a password, for several gateways; default a file."""
+
+    @field_validator("store")
+    @classmethod
+    def _shows_no_password(cls, value: str | None) -> str | None:
+        return value and without_password(value)
 
     @field_validator("upstreams")
     @classmethod
