@@ -157,6 +157,33 @@ def test_families_of_one_row_change_nothing() -> None:
     assert (plain.clusters, grouped.clusters) == (None, 400)
 
 
+def test_one_family_of_two_rows_among_many_stays_with_the_exact_test() -> None:
+    ours, theirs = _sides(54, 2, 2, 2)
+    bar = Bar(metric="accuracy", margin=0.1)
+    lost, tied = ours.ids[57], ours.ids[0]
+    assert ours.scores["accuracy"][57] < theirs.scores["accuracy"][57]
+    families = ["x" if one in (lost, tied) else None for one in ours.ids]
+    pair = Outcomes(ids=ours.ids, scores=ours.scores, clusters=families)
+    without = [i for i in range(60) if ours.ids[i] != tied]
+    fewer = [
+        Outcomes(
+            ids=[side.ids[i] for i in without],
+            scores={"accuracy": [side.scores["accuracy"][i] for i in without]},
+        )
+        for side in (ours, theirs)
+    ]
+
+    found, same = compare(pair, theirs, bars=[bar]).bars[0], compare(*fewer, bars=[bar]).bars[0]
+
+    # The loss stands for the family below; above it is the tie, so one loss fewer counts there.
+    assert found.p_value == same.p_value and found.low == same.low
+    assert found.high > same.high
+    assert (found.n, found.clusters) == (60, 59)
+    assert (
+        found.method == "paired score test (Tango), exact, a family is its worst row below and its best above"
+    )
+
+
 def test_one_family_decides_nothing() -> None:
     ours, theirs = _sides(360, 10, 10, 20)
 

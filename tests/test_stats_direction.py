@@ -5,8 +5,7 @@ import pytest
 
 from offramp.errors import ConfigError, DataError
 from offramp.stats.direction import (
-    LEARN_ROWS,
-    TESTS,
+    PACES,
     DirectionDetector,
     Known,
     direction_detector,
@@ -59,15 +58,32 @@ def test_a_part_of_the_rows_that_lies_together_is_found_though_none_is_far_out()
 
     state = update(state, mixed(1800, 5, 0.15), KNOWN)
 
-    assert state.alarm_row is not None and state.alarm_row > LEARN_ROWS
+    assert state.alarm_row is not None and state.alarm_row > 200
     assert state.since is None
 
 
 def test_nothing_is_said_about_rows_before_a_way_was_learned():
-    state = update(direction_detector(period=1000), mixed(LEARN_ROWS, 6, 1.0), KNOWN)
+    state = update(direction_detector(period=1000), mixed(9, 6, 1.0), KNOWN)
 
     assert not state.alarm and state.e_value == 0.0
-    assert update(state, mixed(30, 7, 1.0), KNOWN).alarm
+
+
+@pytest.mark.parametrize("begins", [200, 263, 350])
+def test_rows_that_all_move_are_found_within_a_few_dozen_though_none_is_far_out(begins):
+    state = update(direction_detector(period=2000), ordinary(begins, 4), KNOWN)
+
+    state = update(state, mixed(50, 5, 1.0), KNOWN)
+
+    assert state.alarm_row is not None and begins < state.alarm_row <= begins + 50
+
+
+def test_the_parts_of_alpha_are_one_and_so_are_those_of_the_period():
+    state = update(direction_detector(period=1000, alpha=0.1), ordinary(1000, 13), KNOWN)
+
+    assert sum(pace.part for pace in PACES) == 1.0
+    for pace, track in zip(PACES, state.tracks, strict=True):
+        assert {way.ranks.alpha for way in track.ways} == {0.1 * pace.part}
+        assert {way.ranks.begin_ratio for way in track.ways} == {pace.rows / 1000}
 
 
 def test_batches_do_not_matter():
@@ -93,21 +109,35 @@ def test_a_restart_goes_on_as_if_nothing_had_been():
 
 
 def test_only_a_few_ways_are_kept_however_long_the_stream():
-    state = update(direction_detector(period=5000), ordinary(LEARN_ROWS * (TESTS + 3), 10), KNOWN)
+    state = update(direction_detector(period=5000), ordinary(1405, 10), KNOWN)
 
-    assert len(state.ways) == TESTS
-    assert [way.begun for way in state.ways] == [LEARN_ROWS * i for i in range(4, 4 + TESTS)]
-    assert {way.ranks.alpha for way in state.ways} == {0.05 / TESTS}
+    assert [[way.begun for way in track.ways] for track in state.tracks] == [
+        [1350, 1360, 1370, 1380, 1390, 1400],
+        [800, 1000, 1200, 1400],
+    ]
 
 
 def test_times_count_instead_of_rows_where_they_are_given():
-    state = direction_detector(period=86_400.0)
+    state = direction_detector(period=10_000.0)
 
-    state = update(state, ordinary(300, 11), KNOWN, at=np.linspace(0, 3000, 300))
+    state = update(state, ordinary(300, 11), KNOWN, at=np.arange(300.0))
 
-    assert state.ways[0].ranks.last_at == 3000.0
+    often, seldom = state.tracks
+    assert often.ways[-2].ranks.last_at == 299.0
+    assert (often.learned_at, seldom.learned_at) == (299.0, 199.0)
+    assert often.ways[-1].ranks.begin_ratio == pytest.approx(10 / 10_000)
+    assert seldom.ways[0].ranks.begin_ratio == pytest.approx(199 / 10_000)
     with pytest.raises(DataError, match="always or never"):
         update(state, ordinary(10, 12), KNOWN)
+
+
+def test_a_clock_that_jumps_by_years_is_no_evidence():
+    state = update(direction_detector(period=100.0), ordinary(5, 14), KNOWN, at=np.arange(5.0))
+
+    state = update(state, ordinary(15, 15), KNOWN, at=np.arange(15.0) + 1e9)
+
+    assert not state.alarm
+    assert state.tracks[0].ways[0].ranks.begin_ratio == 1.0
 
 
 def test_vectors_of_another_encoder_are_refused():

@@ -17,6 +17,7 @@ from offramp.stats.paired import (
     newcombe_interval,
     noninferiority_p,
     p_value,
+    paired_ends,
     paired_sample,
     score_interval,
     score_statistic,
@@ -211,3 +212,36 @@ def test_one_more_loss_never_helps(n: int, b: int, c: int) -> None:
 
     for alpha in (0.01, 0.025, 0.05, 0.1):
         assert without <= alpha or with_it > alpha
+
+
+def test_a_few_rows_that_belong_together_are_one_row_the_worst_below_and_the_best_above() -> None:
+    d = [0.0] * 96 + [1.0, -1.0, 0.0, 1.0]
+    codes = [*range(96), 200, 200, 300, 300]
+
+    below, above = paired_ends(d, clusters=codes)
+
+    assert (below.gains, below.losses, below.n, below.df) == (0.0, 1.0, 98.0, math.inf)
+    assert (above.gains, above.losses, above.n, above.df) == (2.0, 0.0, 98.0, math.inf)
+
+
+def test_many_rows_that_belong_together_are_counted_by_their_design_effect() -> None:
+    d = [0.0] * 80 + [1.0, -1.0] * 10
+    codes = [*range(80), *np.repeat(np.arange(100, 110), 2)]
+
+    assert paired_ends(d, clusters=codes) == (paired_sample(d, clusters=codes),) * 2
+    assert paired_ends(d) == (paired_sample(d),) * 2
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.0, 0.0, 1.0]), min_size=30, max_size=60), st.booleans())
+def test_no_row_of_a_family_that_stood_for_it_would_give_a_higher_lower_end(
+    d: list[float], last: bool
+) -> None:
+    codes = [*range(len(d) - 1), len(d) - 2]
+
+    below, above = paired_ends(d, clusters=codes)
+
+    alone = paired_sample([*d[:-2], d[-1] if last else d[-2]])
+    assert p_value(below, -0.1) >= p_value(alone, -0.1) - 1e-12
+    assert score_interval(below)[0] <= score_interval(alone)[0] + 1e-9
+    assert score_interval(above)[1] >= score_interval(alone)[1] - 1e-9

@@ -32,6 +32,16 @@ def test_the_evidence_of_quiet_streams_is_worth_one_a_period_on_average():
     assert np.mean(found) == pytest.approx(1.0, abs=4 * np.std(found) / 20)
 
 
+def test_one_bet_from_the_first_row_is_worth_its_part_of_the_period_however_many_rows_come():
+    found = []
+    for seed in range(400):
+        state = rank_detector(stream((seed, 4), 50), period=1000, salt=str(seed), begin_ratio=0.25)
+        found.append(update(state, stream((seed, 5), 20))[0].e_value)
+
+    assert state.e_value == pytest.approx(0.25)
+    assert np.mean(found) == pytest.approx(0.25, abs=4 * np.std(found) / 20)
+
+
 def test_ranks_of_a_quiet_stream_are_uniform_also_where_values_are_tied():
     state = rank_detector(np.repeat([1.0, 2.0, 3.0], 100), period=1e6)
 
@@ -144,6 +154,7 @@ def test_three_digits_are_kept():
         ([1.0], {"alpha": 1.0}, ConfigError),
         ([1.0], {"period": 0}, ConfigError),
         ([1.0], {"side": "left"}, ConfigError),
+        ([1.0], {"begin_ratio": 0.0}, ConfigError),
     ],
 )
 def test_a_detector_that_makes_no_sense_is_refused(reference, more, error):

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from offramp.errors import DataError
 from offramp.stats.multiple import holm
-from offramp.stats.paired import EXACT_UP_TO, PairedSample, p_value, paired_sample, score_interval
+from offramp.stats.paired import EXACT_UP_TO, PairedSample, p_value, paired_ends, score_interval
 from offramp.stats.power import power, sample_size
 from offramp.stats.proportion import clopper_pearson_interval, effective_counts, level_p, level_sample_size
 from offramp.types import Bar, BarResult, Outcome, VerdictBody
@@ -313,9 +313,9 @@ def _against_reference(
 ) -> _Finding:
     assert rows.reference is not None and bar.margin is not None
     differences = rows.candidate - rows.reference
-    sample = paired_sample(differences, clusters=codes, span=rows.span)
+    sample, above = paired_ends(differences, clusters=codes, span=rows.span)
     p = p_value(sample, -bar.margin)
-    low, high = score_interval(sample, bar.alpha)
+    low, high = score_interval(sample, bar.alpha)[0], score_interval(above, bar.alpha)[1]
     step = _step(sample, bar.margin)
     chance = power(sample.discordance, bar.margin / step, sample.n, alpha=bar.alpha, df=sample.df)
     more: int | None = None
@@ -324,11 +324,12 @@ def _against_reference(
     if not (p <= bar.alpha and low > -bar.margin):
         outcome, more, doubt = _plan(bar, sample, high, len(differences), target)
     binary = bool(np.isin(differences, (-1.0, 0.0, 1.0)).all())
-    exact = codes is None and binary and sample.gains + sample.losses <= EXACT_UP_TO
+    exact = math.isinf(sample.df) and binary and sample.gains + sample.losses <= EXACT_UP_TO
     method = "paired score test (Tango)" + (", exact" if exact else "")
-    if not binary:
-        method += f", steps of {sample.step:.2g}"
-    if codes is not None:
+    method += "" if binary else f", steps of {sample.step:.2g}"
+    if codes is not None and math.isinf(sample.df):
+        method += ", a family is its worst row below and its best above"
+    elif codes is not None:
         method += f", {len(differences) / sample.n:.2f} rows count as one, {sample.df:.0f} degrees of freedom"
     result = BarResult(
         bar=bar,

@@ -11,7 +11,7 @@ from typing import Any
 from offramp.monitor.rollup import Roll
 from offramp.stats.alarm import Detector
 
-FORMAT = 1
+FORMAT = 2
 """Of the kept state; another one is begun anew."""
 
 

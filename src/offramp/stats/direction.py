@@ -3,10 +3,12 @@
 Some rows of the stream say which way the vectors differ from those compared with: the difference of the means in
 units of the spread, so that a few rows that lie together count more than many that lie anywhere. Later rows test it:
 how far each lies that way is a number, and `stats.ranks` watches it against the reference. A new way is learned all
-the time, and each is tested for a while beside the ones before it.
+the time, at two paces: often from the last few rows, for a change of most of them, and seldom from many, for a change
+of a tenth.
 
 Guarantee: on average at most alpha false alarms a period, as `stats.ranks`: a way is fixed before the first row that
-tests it, the reference plays no part in it, and each of the few tests at a time has its part of alpha.
+tests it, the reference plays no part in it, and its one bet begins there with the part of the period in which it was
+learned. These parts add up to the period, however long a way is tested.
 
 Trap: nothing is said about the first rows, which are learned from, and a change that is over before the next ones are
 seen is missed. Since when is not told: the rows that are tested come after the start.
@@ -18,6 +20,7 @@ multivariate two-sample test, IEEE Transactions on Information Theory 64:3361-33
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,18 +32,30 @@ from offramp.stats.ranks import update as seen
 
 Floats = NDArray[np.float64]
 
-LEARN_ROWS = 200
-"""Rows between two ways that are learned."""
-TESTS = 4
-"""Ways that are tested at a time, so each for 800 rows."""
-_HALF_ROWS = 300
-"""A row this old counts half where a way is learned. These three and the next: chosen on branches of MWPD and parts of
-MTS-Dialog that `bench/drift.py` does not use."""
+
+@dataclass(frozen=True)
+class Pace:
+    """How often a way is learned, and from what."""
+
+    rows: int
+    """Rows between two ways that are learned."""
+    tests: int
+    """Ways that are tested at a time."""
+    half_rows: float
+    """A row this old counts half where a way is learned."""
+    part: float
+    """Its part of alpha."""
+
+
+PACES = (Pace(10, 6, 20.0, 0.5), Pace(200, 4, 300.0, 0.5))
+"""For a change of most rows and for one of a few. These and the next: chosen on branches of MWPD, parts of MTS-Dialog
+and domains of CLINC150 that `bench/drift.py` does not use."""
 _SHRINK = 1.0
 """Spread that is added, in units of the squared length of a vector, over all dimensions."""
 _DIGITS = 4
 _FINE = 2
 """Digits of a place along a way, in units of the spread: few, so that memory stays small."""
+_LEAST = 1e-12
 
 
 @dataclass(frozen=True)
@@ -69,6 +84,13 @@ class Known:
         centred = compared - mean
         return cls(mean, centred.T @ centred / len(centred), reference - mean)
 
+    @cached_property
+    def precision(self) -> Floats:
+        """Inverse of the shrunk covariance, (d, d)."""
+        width = len(self.mean)
+        size = float(np.trace(self.spread) + self.mean @ self.mean)
+        return np.asarray(np.linalg.inv(self.spread + _SHRINK * size / width * np.eye(width)), dtype=float)
+
 
 @dataclass(frozen=True)
 class Way:
@@ -83,6 +105,20 @@ class Way:
 
 
 @dataclass(frozen=True)
+class Track:
+    """What one pace has learned."""
+
+    total: tuple[float, ...] = ()
+    """Sum of the rows so far less the mean, (d,), the late ones counting more."""
+    weight: float = 0.0
+    """Rows in that sum, by how they count."""
+    learned_at: float | None = None
+    """Time of the last row that a way was learned from; `None` before, or when rows come without times."""
+    ways: tuple[Way, ...] = ()
+    """Directions under test, the oldest first."""
+
+
+@dataclass(frozen=True)
 class DirectionDetector:
     """What is known after some rows; plain numbers that can be kept as JSON."""
 
@@ -94,12 +130,8 @@ class DirectionDetector:
     """What the random numbers that break ties are made from."""
     n: int = 0
     """Rows of the stream so far."""
-    total: tuple[float, ...] = ()
-    """Sum of the rows so far less the mean, (d,), the late ones counting more."""
-    weight: float = 0.0
-    """Rows in that sum, by how they count."""
-    ways: tuple[Way, ...] = ()
-    """Directions under test, the oldest first."""
+    tracks: tuple[Track, ...] = tuple(Track() for _ in PACES)
+    """One for each of `PACES`."""
     alarm_row: int | None = None
     """Row at which the alarm was raised, from 1; `None` when it was not."""
 
@@ -111,7 +143,14 @@ class DirectionDetector:
     @property
     def e_value(self) -> float:
         """Evidence of the best test now; the alarm is at 1 / alpha."""
-        return max((way.ranks.e_value for way in self.ways), default=0.0) / TESTS
+        return max(
+            (
+                pace.part * way.ranks.e_value
+                for pace, track in zip(PACES, self.tracks, strict=True)
+                for way in track.ways
+            ),
+            default=0.0,
+        )
 
     @property
     def since(self) -> None:
@@ -120,17 +159,34 @@ class DirectionDetector:
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values for `from_json`."""
-        ways = [{"direction": w.direction, "begun": w.begun, "ranks": w.ranks.to_json()} for w in self.ways]
-        return asdict(replace(self, ways=())) | {"ways": ways}
+        tracks = [
+            {
+                **{name: getattr(track, name) for name in ("total", "weight", "learned_at")},
+                "ways": [
+                    {"direction": way.direction, "begun": way.begun, "ranks": way.ranks.to_json()}
+                    for way in track.ways
+                ],
+            }
+            for track in self.tracks
+        ]
+        return asdict(replace(self, tracks=())) | {"tracks": tracks}
 
     @classmethod
     def from_json(cls, kept: Mapping[str, Any]) -> "DirectionDetector":
         """Return the detector that `to_json` wrote."""
-        ways = tuple(
-            Way(tuple(way["direction"]), way["begun"], RankDetector.from_json(way["ranks"]))
-            for way in kept["ways"]
+        tracks = tuple(
+            Track(
+                tuple(one["total"]),
+                one["weight"],
+                one["learned_at"],
+                tuple(
+                    Way(tuple(way["direction"]), way["begun"], RankDetector.from_json(way["ranks"]))
+                    for way in one["ways"]
+                ),
+            )
+            for one in kept["tracks"]
         )
-        return cls(**{**kept, "total": tuple(kept["total"]), "ways": ways})
+        return cls(**{**kept, "tracks": tracks})
 
 
 def direction_detector(*, period: float, alpha: float = 0.05, salt: str = "") -> DirectionDetector:
@@ -161,51 +217,97 @@ def update(
         raise DataError(
             f"asked for finite vectors (rows, {len(known.mean)}); found {x.shape!r}; use the encoder of the reference"
         )
+    if not len(x):
+        return state
     times = None if at is None else np.broadcast_to(np.asarray(at, dtype=float), len(x))
-    first = 0
-    while first < len(x):
-        part = slice(first, first + LEARN_ROWS - state.n % LEARN_ROWS)
-        state = _tested(state, x[part] - known.mean, None if times is None else times[part])
-        if state.n % LEARN_ROWS == 0:
-            state = replace(state, ways=(*state.ways, _learned(state, known))[-TESTS:])
-        first = part.stop
-    return state
-
-
-def _tested(state: DirectionDetector, x: Floats, times: Floats | None) -> DirectionDetector:
-    ways, raised = [], []
-    for way in state.ways:
-        ranks, _ = seen(way.ranks, _places(x, way.direction), at=times)
-        ways.append(replace(way, ranks=ranks))
-        if ranks.alarm_row is not None:
-            raised.append(way.begun + ranks.alarm_row)
-    count = 0.5 ** (np.arange(len(x))[::-1] / _HALF_ROWS)
-    older = 0.5 ** (len(x) / _HALF_ROWS)
-    before = np.array(state.total) if state.total else np.zeros(x.shape[1])
+    if state.n and (times is None) != (state.tracks[0].learned_at is None):
+        raise DataError("asked for an update; found times on some rows only; give `at` always or never")
+    batch, tracks = _Batch(x - known.mean, times, known), []
+    for pace, track in zip(PACES, state.tracks, strict=True):
+        tracks.append(_tested(state, pace, _learned(state, pace, track, batch), batch))
+    raised = [
+        way.begun + way.ranks.alarm_row
+        for track in tracks
+        for way in track.ways
+        if way.ranks.alarm_row is not None
+    ]
+    after = state.n + len(x)
     return replace(
         state,
-        n=state.n + len(x),
-        total=tuple((older * before + count @ x).tolist()),
-        weight=older * state.weight + float(count.sum()),
-        ways=tuple(ways),
+        n=after,
+        tracks=tuple(
+            replace(
+                track, ways=tuple(way for way in track.ways if after < way.begun + pace.rows * pace.tests)
+            )
+            for pace, track in zip(PACES, tracks, strict=True)
+        ),
         alarm_row=min(raised, default=None) if state.alarm_row is None else state.alarm_row,
     )
 
 
-def _learned(state: DirectionDetector, known: Known) -> Way:
-    width = len(known.mean)
-    size = float(np.trace(known.spread) + known.mean @ known.mean)
-    shrunk = known.spread + _SHRINK * size / width * np.eye(width)
-    way = np.linalg.solve(shrunk, np.array(state.total) / state.weight)
-    length = max(float(np.sqrt(way @ known.spread @ way)), 1e-12)
+@dataclass(frozen=True)
+class _Batch:
+    """Rows that came together."""
+
+    x: Floats
+    """Less the mean, (rows, d)."""
+    times: Floats | None
+    """Seconds, (rows,)."""
+    known: Known
+    """What they are held against."""
+
+
+def _learned(state: DirectionDetector, pace: Pace, track: Track, batch: _Batch) -> Track:
+    """Return the track with the ways that are learned from these rows."""
+    first, times = 0, batch.times
+    if times is not None and track.learned_at is None:
+        track = replace(track, learned_at=float(times[0]))
+    while first < len(batch.x):
+        part = batch.x[first : first + pace.rows - (state.n + first) % pace.rows]
+        first += len(part)
+        count = 0.5 ** (np.arange(len(part))[::-1] / pace.half_rows)
+        older = 0.5 ** (len(part) / pace.half_rows)
+        total = count @ part + (older * np.array(track.total) if track.total else 0.0)
+        weight = older * track.weight + float(count.sum())
+        track = replace(track, total=tuple(total.tolist()), weight=weight)
+        if (state.n + first) % pace.rows:
+            break
+        at, passed = None, float(pace.rows)
+        if times is not None and track.learned_at is not None:
+            at = max(float(times[first - 1]), track.learned_at)
+            passed = at - track.learned_at
+        way = _way(state, pace, total / weight, begun=state.n + first, passed=passed, known=batch.known)
+        track = replace(track, learned_at=at, ways=(*track.ways, way))
+    return track
+
+
+def _way(
+    state: DirectionDetector, pace: Pace, moved: Floats, *, begun: int, passed: float, known: Known
+) -> Way:
+    """Return the way in which rows moved on average, (d,), with the part of the period that it was learned in."""
+    way = known.precision @ moved
+    length = max(float(np.sqrt(way @ known.spread @ way)), _LEAST)
     direction = tuple(float(x) for x in np.round(way / length, _DIGITS))
     ranks = rank_detector(
         _places(known.reference, direction),
         period=state.period,
-        alpha=state.alpha / TESTS,
-        salt=f"{state.salt} {state.n}",
+        alpha=state.alpha * pace.part,
+        salt=f"{state.salt} {pace.rows} {begun}",
+        # Of a clock that jumped, too, no more than a period counts.
+        begin_ratio=min(max(passed / state.period, _LEAST), 1.0),
     )
-    return Way(direction, state.n, ranks)
+    return Way(direction, begun, ranks)
+
+
+def _tested(state: DirectionDetector, pace: Pace, track: Track, batch: _Batch) -> Track:
+    """Return the track with its ways tested by the rows that came after each."""
+    ways = []
+    for way in track.ways:
+        part = slice(max(way.begun - state.n, 0), way.begun + pace.rows * pace.tests - state.n)
+        times = None if batch.times is None else batch.times[part]
+        ranks, _ = seen(way.ranks, _places(batch.x[part], way.direction), at=times)
+        ways.append(replace(way, ranks=ranks))
+    return replace(track, ways=tuple(ways))
 
 
 def _places(x: Floats, direction: tuple[float, ...]) -> Floats:

@@ -74,6 +74,9 @@ class RankDetector:
     """Row at which the alarm was raised, from 1; `None` when it was not."""
     history: History = field(default_factory=History)
     """Whether ranks were unusual, in buckets, for `since`."""
+    begin_ratio: float | None = None
+    """Part of the period that stands for all starts of a change, which then is the first row; `None`: any row may be
+    the start, and each stands for its own part."""
 
     @property
     def alarm(self) -> bool:
@@ -115,7 +118,13 @@ class RankDetector:
 
 
 def rank_detector(
-    reference: ArrayLike, *, period: float, alpha: float = 0.05, side: Side = "high", salt: str = ""
+    reference: ArrayLike,
+    *,
+    period: float,
+    alpha: float = 0.05,
+    side: Side = "high",
+    salt: str = "",
+    begin_ratio: float | None = None,
 ) -> RankDetector:
     """Return a detector of values that rank otherwise than those of the reference (rows,).
 
@@ -125,6 +134,8 @@ def rank_detector(
         alpha: false alarms allowed in a period, on average.
         side: which values are strange.
         salt: a name, so that two detectors break ties apart.
+        begin_ratio: for a change that has begun by the first row, if at all: rows of the stream are then bet on from
+            the first alone, however many, and at most `alpha * begin_ratio` false alarms are raised in all.
 
     Raises:
         DataError: the reference is empty or has a value that is not finite.
@@ -133,14 +144,26 @@ def rank_detector(
     known = _rounded(reference)
     if not len(known):
         raise DataError("asked for a detector; found an empty reference; give the values of the holdout")
-    right = {"period": 0 < period < math.inf, "alpha": 0 < alpha < 1, "side": side in get_args(Side)}
+    right = {
+        "period": 0 < period < math.inf,
+        "alpha": 0 < alpha < 1,
+        "side": side in get_args(Side),
+        "begin_ratio": begin_ratio is None or 0 < begin_ratio <= 1,
+    }
     if not all(right.values()):
         wrong = [name for name, good in right.items() if not good]
         raise ConfigError(f"asked for a rank detector; found {wrong!r} out of range; see `rank_detector`")
     values, counts = np.unique(known, return_counts=True)
-    none = (-math.inf,) * (len(_sides(side, known)) * len(_SHARES) * len(_POWERS))
+    first = -math.inf if begin_ratio is None else math.log(begin_ratio)
     return RankDetector(
-        period, alpha, side, salt, tuple(values.tolist()), tuple(counts.tolist()), log_wealth=none
+        period,
+        alpha,
+        side,
+        salt,
+        tuple(values.tolist()),
+        tuple(counts.tolist()),
+        log_wealth=(first,) * (len(_sides(side, known)) * len(_SHARES) * len(_POWERS)),
+        begin_ratio=begin_ratio,
     )
 
 
@@ -179,6 +202,8 @@ def _extended(state: RankDetector, x: Floats, times: Floats | None) -> tuple[Ran
         before = times[0] if state.last_at is None else state.last_at
         clock = np.maximum.accumulate(np.maximum(times, before))
         mass = np.minimum(np.diff(clock, prepend=before) / state.period, _LONGEST_GAP)
+    if state.begin_ratio is not None:
+        mass = np.zeros(len(x))
     growth = np.concatenate([_growth(p) for p in sides], axis=1)
     with np.errstate(divide="ignore"):
         paths = log_sums(growth, np.log(mass)[:, None], np.array(state.log_wealth))
