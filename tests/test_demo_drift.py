@@ -1,13 +1,14 @@
 """The whole cycle, in short: drift, finding, sixty labels, a new model, its verdict, a canary, recovery."""
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from offramp.capture import Calls
 from offramp.errors import ConfigError
-from offramp.rehearsal import Scenario, Story, rehearse
+from offramp.rehearsal import Day, Scenario, Story, rehearse
 from offramp.rehearsal.outcome import lineage, outcome, write_page
 from offramp.route import plan
 from offramp.sample import drift
@@ -101,6 +102,20 @@ def test_quality_recovers_once_the_new_model_answers_everything(lived):
     assert found.recovered
 
 
+def test_a_few_audits_since_say_neither_that_it_recovered_nor_that_it_did_not(lived):
+    folder, story = lived
+    full = story.of("full")
+    day = Day(int(full.day), calls=200, audits=45, right=41, truth_ratio=0.97, new_ratio=0.2, ours_ratio=1.0)
+    worse = replace(day, audits=400, right=300)
+    before = [one for one in story.days if one.day < full.day]
+    with open_workspace(folder) as ws:
+        few, fallen = (outcome(ws, replace(story, days=(*before, last))) for last in (day, worse))
+
+    assert (few.word, few.recovered) == ("too early to say", False)
+    assert few.sentence.endswith("since, of only 45 audits")
+    assert fallen.word == "not recovered"
+
+
 def test_every_step_is_in_the_lineage_and_on_one_picture(lived):
     folder, story = lived
     with open_workspace(folder) as ws:
@@ -137,6 +152,13 @@ def test_a_day_is_the_same_whoever_asks_for_it():
     assert drift.requests(scenario, 12) == drift.requests(scenario, 12)
     assert not any(one.truth == "bicycle" for one in drift.requests(scenario, 11))
     assert sum(one.truth == "bicycle" for one in drift.requests(scenario, 12)) >= 8
+
+
+def test_a_finding_that_comes_while_labels_are_waited_for_says_what_to_label_too():
+    story = Story(SHORT).asked_by([]).asked_by(["accuracy"])
+
+    assert story.asked_by(["inputs"]).open == ("accuracy", "inputs")
+    assert Story(SHORT).then(14, "canary", "a tenth").asked_by(["late"]).open == ()
 
 
 def test_a_drift_without_quiet_days_before_it_is_refused():

@@ -27,6 +27,6 @@ def demo(folder: Path, *, seed: int, size: int | None, json: bool) -> None:
     )
     for step in story.steps:
         typer.echo(f"day {step.day:4.1f}  {step.kind:9} {step.what}")
-    typer.echo(f"\n{'recovered' if found.recovered else 'not recovered'}: {found.sentence}")
+    typer.echo(f"\n{found.word}: {found.sentence}")
     typer.echo(f"the picture: {path}")
     return None

@@ -142,15 +142,14 @@ def _evening(desk: _Desk, day: int, now: Deployment | None) -> None:
     mine = [one for one in found if one.signal in _ACTED_ON]
     for one in found:
         story = story.then(day_of(one.found_at), "finding", one.what, one.id)
-    canary = story.of("canary")
-    if story.open:
+    canary, waited = story.of("canary"), bool(story.open)
+    story = story.asked_by([one.id for one in mine])
+    if waited:
         refused = renewing.may_begin(ws)
         desk.story = replace(story.then(day + 1, "kept", refused), open=()) if refused else story
         if not refused:
             _renewed(desk, day)
         return
-    if mine and not canary:
-        story = replace(story, open=tuple(one.id for one in mine))
     # Requests may ring late about the change that the cycle was for; what counts is how the new model answers.
     rang = [one for one in monitoring.findings(ws.roster) if canary and one.deployment == canary.record]
     quiet = all(one.signal == INPUTS.name for one in rang)
@@ -174,8 +173,9 @@ def _renewed(desk: _Desk, day: int) -> None:
     findings = [ws.store.get(one, Finding) for one in story.open]
     until, labels = begin_of(day + 1), story.of("labels")
     if labels is None or labels.day < day:
-        drawn = draw_labels(desk.calls, _named(findings), story.scenario, until=until)
-        what = f"people label {len(drawn)} calls (simulated): {findings[0].todo[0]}"
+        named = _named(findings)
+        drawn = draw_labels(desk.calls, named, story.scenario, until=until)
+        what = f"people label {len(drawn)} calls (simulated): {named.todo[0]}"
         story = replace(story, labelled=(*story.labelled, *drawn)).then(day + 0.9, "labels", what)
         _keep(desk, story)
     known = set(desk.calls.feedback_table(kinds=("label",)).column("call_id").to_pylist())

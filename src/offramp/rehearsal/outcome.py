@@ -2,7 +2,9 @@
 
 Only here the truth of the simulation is read. `recovered`: since the new model answers everything, audited accuracy is
 not lower than before the drift by more than the margin of the verdict, by the lower end of a 95 % interval, and no
-signal of quality rang. Trap: intervals of the two periods take audits as independent, which the daily draw makes them.
+signal of quality rang; `undecided`: audits since are too few to show that, or the opposite.
+
+Trap: intervals of the two periods take audits as independent, which the daily draw makes them.
 
 Source: interval of a difference of two shares, Newcombe (1998), Statistics in Medicine 17:873-890, method 10.
 """
@@ -57,10 +59,17 @@ class Outcome:
     """95 % interval of accuracy after minus before."""
     recovered: bool
     """See above."""
+    undecided: bool
+    """See above."""
 
     def to_json(self) -> dict[str, Any]:
         """Return plain values."""
-        return {**asdict(self), "sentence": self.sentence}
+        return {**asdict(self), "word": self.word, "sentence": self.sentence}
+
+    @property
+    def word(self) -> str:
+        """Return how it ended, in a word or two."""
+        return "recovered" if self.recovered else "too early to say" if self.undecided else "not recovered"
 
     @property
     def sentence(self) -> str:
@@ -75,6 +84,7 @@ class Outcome:
         return (
             f"{found}, {named}; audited accuracy was {percent(shares[0])} before, {percent(shares[1])} until the new "
             f"model came, and is {percent(shares[2])} since"
+            + (f", of only {self.after[1]} audits" if self.undecided else "")
         )
 
 
@@ -90,6 +100,8 @@ def outcome(ws: Workspace, story: Story) -> Outcome:
     after = _audits(day for day in story.days if full and day.day >= full.day)
     difference = _newcombe(after, before)
     rang = [step for step in found if full and step.day >= full.day and _is_quality(ws, step)]
+    margin = ws.settings.verdict.margin
+    recovered = bool(full and after[1] and difference[0] > -margin and not rang)
     truth = {
         one.id: one.truth
         for day in range(scenario.begins, scenario.days + 1)
@@ -106,7 +118,8 @@ def outcome(ws: Workspace, story: Story) -> Outcome:
         during=during,
         after=after,
         difference=difference,
-        recovered=bool(full and after[1] and difference[0] > -ws.settings.verdict.margin and not rang),
+        recovered=recovered,
+        undecided=bool(full and not recovered and difference[1] >= 0 and not rang),
     )
 
 
@@ -163,7 +176,7 @@ def write_page(ws: Workspace, story: Story, found: Outcome) -> Path:
     """
     titles = {step.kind: step.kind for step in story.steps} | {"drift": "drift begins", "full": "answers all"}
     data = CyclePage(
-        word="recovered" if found.recovered else "not recovered",
+        word=found.word,
         good=found.recovered,
         sentence=found.sentence,
         simulated="customers, the incumbent, the people who label, and how long answers take. Routing, calls, audits, "

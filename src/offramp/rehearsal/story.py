@@ -4,7 +4,7 @@ Guarantee: `to_json` and `from_json` lose nothing. Trap: numbers named `truth` a
 everything is simulated; nothing that decides reads them.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Literal
 
@@ -66,6 +66,15 @@ class Story:
     def then(self, day: float, kind: Kind, what: str, record: str = "") -> "Story":
         """Return the story with one more step."""
         return replace(self, steps=(*self.steps, Step(day, kind, what, record)))
+
+    def asked_by(self, findings: Sequence[str]) -> "Story":
+        """Return the story with more findings that wait for labels: a later one may say which calls to label.
+
+        After a canary requests may ring late about the change that the cycle was for, so none opens another then.
+        """
+        if self.of("canary") and not self.open:
+            return self
+        return replace(self, open=(*self.open, *findings))
 
     def of(self, kind: Kind) -> Step | None:
         """Return the last step of a kind."""
