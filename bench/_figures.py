@@ -93,6 +93,7 @@ TITLES = {
     "drift": "Drift of inputs on real text",
     "monitor_scale": "A million calls a day through the monitor (simulated)",
     "audit": "Choosing which answers to label, and accuracy without labels",
+    "audit_chosen": "Chosen answers in the monitor: the alarm and the estimate (simulated)",
 }
 """Benchmarks in the order of the page, with what they are about."""
 

@@ -1,4 +1,4 @@
-"""What the gateway costs: direct, through Offramp and through LiteLLM's proxy, interleaved in one run.
+"""What the gateway costs: direct, through a proxy that only passes bytes on, Offramp and LiteLLM, all in one run.
 
 Capture is on, and so is routing: half of the conversations of the task's alias go to a deployed candidate, which is
 the same mock API as the incumbent, so every request is parsed, drawn for the share, sent on, understood, counted and
@@ -239,8 +239,8 @@ def note(figures: Figures, name: str, found: Mapping[str, Any], scale: float = 1
     figures.setdefault(f"{name} bad", []).append(found["bad"])
 
 
-def one_round(figures: Figures, direct: Answerer, gateway: Answerer, peer: Answerer | None) -> None:
-    """Ask all of them in turn."""
+def one_round(figures: Figures, direct: Answerer, floor: list[Answerer], gateway: Answerer) -> None:
+    """Ask all of them in turn, but for LiteLLM; `floor` is the bare proxy at each of the mock's ports."""
     alone = {"model": ALIAS, "clients": 1, "seconds": SECONDS}
     many = {"model": ALIAS, "clients": 64, "seconds": SECONDS}
     streams = {"clients": STREAMS_AT_ONCE, "stream": True, "seconds": SECONDS}
@@ -250,16 +250,19 @@ def one_round(figures: Figures, direct: Answerer, gateway: Answerer, peer: Answe
     note(figures, "Offramp, 1 client", ours)
     figures.setdefault("added p50_ms", []).append(1e3 * (ours["p50_s"] - first["p50_s"]))
     note(figures, "direct, 64 clients", measured(direct, **many))
+    note(figures, "bytes only, 64 clients", measured(floor[0], **many))
     note(figures, "Offramp, 64 clients", measured(gateway, **many))
+    note(figures, "bytes only, chunks", measured(floor[0], model=ALIAS, **streams), CHUNKS)
     note(figures, "Offramp, chunks", measured(gateway, model=ALIAS, **streams), CHUNKS)
+    note(figures, "bytes only, chunks one by one", measured(floor[1], model=PACED, **streams), CHUNKS)
     note(figures, "Offramp, chunks one by one", measured(gateway, model=PACED, **streams), CHUNKS)
-    if peer is not None:
-        note(figures, "LiteLLM, 1 client", measured(peer, **alone))
-        note(
-            figures,
-            f"LiteLLM, {LITELLM_CLIENTS} clients",
-            measured(peer, **many | {"clients": LITELLM_CLIENTS}),
-        )
+
+
+def peer_round(figures: Figures, peer: Answerer) -> None:
+    """Ask LiteLLM."""
+    ask = {"model": ALIAS, "seconds": SECONDS}
+    note(figures, "LiteLLM, 1 client", measured(peer, clients=1, **ask))
+    note(figures, f"LiteLLM, {LITELLM_CLIENTS} clients", measured(peer, clients=LITELLM_CLIENTS, **ask))
 
 
 def memory(gateway: Answerer) -> dict[str, Any]:
@@ -339,13 +342,18 @@ def main() -> None:
         ports = said_ports(mock)
         command = [sys.executable, str(Path(__file__).resolve()), "serve", str(folder), *map(str, ports)]
         process = open_.enter_context(started(command, ours))
+        passing = [sys.executable, str(HERE / "_pass.py"), *map(str, ports)]
+        bare = open_.enter_context(started(passing, ours))
+        floor = [Answerer("bytes only", port, bare) for port in said_ports(bare)]
         direct, gateway = Answerer("direct", ports[0]), Answerer("Offramp", said_ports(process)[0], process)
         peer = open_.enter_context(litellm(ports[0], folder))
-        for answerer in (gateway, peer):
+        for answerer in (floor[0], gateway, peer):
             if answerer is not None:  # connections, caches and the code's first run are no part of it
                 measured(answerer, model=ALIAS, clients=16, seconds=SECONDS)
         for _ in range(ROUNDS):
-            one_round(figures, direct, gateway, peer)
+            one_round(figures, direct, floor, gateway)
+            if peer is not None:
+                peer_round(figures, peer)
         peer_mb = resident_mb(peer.process) if peer is not None and peer.process is not None else None
         kept = memory(gateway)
     middle = {name: statistics.median(values) for name, values in figures.items()}

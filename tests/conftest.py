@@ -2,10 +2,13 @@
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+import postgres as throw_away
 
 # Set before any test imports a library that reads them once.
 os.environ["HF_HUB_OFFLINE"] = "1"
@@ -54,3 +57,12 @@ def public_data() -> Path:
     if not (folder / "banking77").is_dir():
         pytest.skip(f"public data was expected in {folder}; set OFFRAMP_DATA to what holds banking77/")
     return folder
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[throw_away.Server]:
+    """Return a PostgreSQL server that lives as long as the tests."""
+    with throw_away.server() as found:
+        if found is None:
+            pytest.skip(throw_away.MISSING)
+        yield found

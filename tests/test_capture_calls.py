@@ -1,13 +1,14 @@
-"""The store of calls: what goes in comes out, in pages, in sums, and what is too old goes."""
+"""The store of calls: what goes in comes out, in pages, in sums, and what is too old goes; a file or PostgreSQL."""
 
 import json
 import math
+import threading
 import time
 
 import pytest
 
 from offramp.capture import Call, Calls, Traffic
-from offramp.errors import ConfigError, DataError, NotFoundError, StoreError
+from offramp.errors import DataError, NotFoundError, StoreError
 
 
 def call(n: int, **more) -> Call:
@@ -22,9 +23,14 @@ def call(n: int, **more) -> Call:
     return Call(id=f"call-{n:05}", at=1000.0 + n, request=b'{"n":%d}' % n, **given)
 
 
+@pytest.fixture(params=["file", "postgresql"])
+def where(request, tmp_path):
+    return tmp_path / "calls.db" if request.param == "file" else request.getfixturevalue("postgres").place()
+
+
 @pytest.fixture
-def calls(tmp_path):
-    store = Calls.open(tmp_path / "calls.db")
+def calls(where):
+    store = Calls.open(where)
     yield store
     store.close()
 
@@ -54,7 +60,7 @@ def test_a_batch_of_any_size_is_written(calls):
 
 
 def test_a_batch_with_a_call_that_cannot_be_written_writes_none(calls):
-    with pytest.raises(DataError, match="OverflowError"):
+    with pytest.raises(DataError, match=r"OverflowError|NumericValueOutOfRange"):
         calls.insert([call(1), call(2, input_tokens=10**30)])
     with pytest.raises(DataError, match="IntegrityError"):
         calls.insert([call(1), call(2, alias=None)])
@@ -189,20 +195,28 @@ def test_feedback_that_means_nothing_is_refused(calls, kind, value):
     assert len(str(raised.value)) < 250
 
 
-def test_old_calls_go_with_their_feedback_and_the_file_shrinks(calls, tmp_path):
-    calls.insert([call(n, answer=b"x" * 5000) for n in range(1500)])
+def test_old_calls_go_with_their_feedback(calls):
+    calls.insert([call(n) for n in range(1500)])
     calls.feedback("call-00001", "thumb", "up", at=0.0)
     calls.feedback("call-01499", "thumb", "up", at=0.0)
-    calls.close()
-    before = (tmp_path / "calls.db").stat().st_size
 
     assert calls.prune(older_than=1000.0 + 1490) == 1490
-    calls.close()
 
     assert [one.id for one in calls.each(limit=1)] == ["call-01490"]
     assert calls.feedback_table().column("call_id").to_pylist() == ["call-01499"]
-    assert (tmp_path / "calls.db").stat().st_size < before / 20
     assert calls.prune(older_than=0.0) == 0
+
+
+def test_a_file_shrinks_when_old_calls_go(tmp_path):
+    calls = Calls.open(tmp_path / "calls.db")
+    calls.insert([call(n, answer=b"x" * 5000) for n in range(1500)])
+    calls.close()
+    before = (tmp_path / "calls.db").stat().st_size
+
+    calls.prune(older_than=1000.0 + 1490)
+    calls.close()
+
+    assert (tmp_path / "calls.db").stat().st_size < before / 20
 
 
 def test_the_oldest_go_until_the_rest_fits(calls):
@@ -219,29 +233,6 @@ def test_a_store_in_a_folder_that_is_not_there_says_so(tmp_path):
         Calls.open(tmp_path / "missing" / "calls.db").count()
 
 
-def test_a_database_url_without_its_driver_says_what_to_install():
-    with pytest.raises(ConfigError) as raised:
-        Calls.open("mystery://user:secret@db.example/calls")
-
-    assert "psycopg" in str(raised.value)
-    assert "secret" not in str(raised.value)
-
-
-def test_the_statements_are_written_for_postgresql_too():
-    from sqlalchemy.dialects import postgresql
-    from sqlalchemy.schema import CreateTable
-
-    from offramp.capture import calls as store
-    from offramp.capture import tables
-
-    ddl = str(CreateTable(tables.calls).compile(dialect=postgresql.dialect()))
-    summary = str(store._summary(0.0, None).compile(dialect=postgresql.dialect()))
-
-    assert "request BYTEA" in ddl and "at DOUBLE PRECISION" in ddl
-    assert "row_number() OVER (PARTITION BY" in summary
-    assert store._insert(2, "%s").count("%s") == 2 * len(tables.calls.c)
-
-
 def test_reading_a_long_store_holds_no_lock(calls):
     calls.insert([call(n) for n in range(1500)])
     reading = calls.each()
@@ -253,3 +244,79 @@ def test_reading_a_long_store_holds_no_lock(calls):
     assert time.perf_counter() - began < 1.0
     assert len(list(reading)) == 1500
     assert json.loads(calls.get("call-09000").request or b"") == {"n": 9000}
+    reading.close()
+
+
+def test_every_field_comes_back_as_it_went_in(calls):
+    whole = call(
+        1,
+        answer=bytes(range(256)),
+        latency_s=0.1 + 0.2,
+        client="größe 漢字 🙂",
+        deployment="d" * 10_000,
+        model="'; DROP TABLE calls; -- %s ? :x",
+        stream=True,
+        error="\n\t\\",
+        first_token_s=5e-324,
+        input_tokens=2**63 - 1,
+        output_tokens=0,
+        cached_tokens=-(2**63),
+        cost_usd=1.7976931348623157e308,
+        confidence=1.0,
+        ood=0.0,
+        tags={"a": "b", "c": "{}"},
+        attempts=3,
+        shadow_of="call-0",
+        left_out="",
+    )
+    calls.insert([whole, call(2)])
+
+    assert calls.get("call-00001") == whole
+    assert calls.get("call-00002") == call(2)
+
+
+def test_calls_of_one_moment_come_in_the_order_of_their_ids_byte_by_byte(calls):
+    ids = ["B", "a", "call-1", "call-A", "call_1", "é"]
+    many = [call(0) for _ in ids]
+    for one, name in zip(many, reversed(ids), strict=True):
+        one.id = name
+    calls.insert(many)
+
+    assert [one.id for one in calls.each()] == ids
+
+
+def test_a_call_of_which_nothing_can_be_summed_is_refused(calls):
+    with pytest.raises(DataError, match="IntegrityError"):
+        calls.insert([call(1), call(2, latency_s=math.nan)])
+
+    assert calls.count() == 0
+
+
+def test_feedback_may_hold_any_character_that_json_can(calls):
+    calls.feedback("call-1", "edit", "a\0b", at=1.0)
+    with pytest.raises(DataError, match="UnicodeEncodeError"):
+        calls.feedback("call-1", "edit", "half a \ud83d smile", at=2.0)
+
+    assert calls.feedback_table().column("value").to_pylist() == ["a\N{REPLACEMENT CHARACTER}b"]
+
+
+def test_what_others_made_meanwhile_is_used(where):
+    stores = [Calls.open(where) for _ in range(6)]
+    failures = []
+
+    def use(store: Calls, n: int) -> None:
+        try:
+            store.insert([call(n)])
+        except StoreError as failure:
+            failures.append(failure)
+
+    threads = [threading.Thread(target=use, args=(store, n)) for n, store in enumerate(stores)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+    assert failures == []
+    assert stores[0].count() == 6
+    for store in stores:
+        store.close()

@@ -184,6 +184,37 @@ def test_a_shadow_answers_unseen_and_is_kept_beside_the_call_it_repeats(tmp_path
     assert json.loads(by_route["shadow"].answer)["choices"][0]["message"]["content"] == "small"
 
 
+@pytest.mark.parametrize(("ratio", "asked"), [(1.0, 1), (0.0, 0)])
+def test_the_incumbent_answers_unseen_what_the_candidate_answered(tmp_path, ratio, asked):
+    async def go() -> str:
+        async with FakeUpstream(says("big")) as big, FakeUpstream(says("small")) as small:
+            deploy(tmp_path, small.url, mode="full")
+            shadow = {"incumbent_ratio": ratio}
+            async with gateway(tmp_path, big.settings(), shadow=shadow) as listening:
+                answer = await client(listening).chat.completions.create(**ASK)
+                for _ in range(200 * asked):
+                    await asyncio.sleep(0 if big.seen else 0.005)
+                await asyncio.sleep(0.05)
+                return answer.choices[0].message.content or ""
+
+    assert asyncio.run(go()) == "small"
+    found = [(c.route, c.answered_by, c.shadow_of is not None) for c in kept(tmp_path)]
+    assert sorted(found) == [("full", "candidate", False), ("shadow", "incumbent", True)][: 1 + asked]
+
+
+def test_what_the_incumbent_answered_after_all_is_not_asked_of_it_again(tmp_path):
+    async def go() -> str:
+        async with FakeUpstream(says("big")) as big, FakeUpstream(sends(whole(500, {}))) as small:
+            deploy(tmp_path, small.url, mode="full")
+            async with gateway(tmp_path, big.settings(), shadow={"incumbent_ratio": 1.0}) as listening:
+                answer = await client(listening).chat.completions.create(**ASK)
+                await asyncio.sleep(0.05)
+                return answer.choices[0].message.content or ""
+
+    assert asyncio.run(go()) == "big"
+    assert [c.route for c in kept(tmp_path)] == ["fallback"]
+
+
 def test_a_rollback_counts_within_a_second(tmp_path):
     async def go() -> tuple[str, str]:
         async with FakeUpstream(says("big")) as big, FakeUpstream(says("small")) as small:

@@ -59,6 +59,22 @@ def test_an_environment_value_that_is_no_value_is_named(
         load(_write(tmp_path, ""))
 
 
+@pytest.mark.parametrize("key", ["store", "stroe"])
+def test_a_password_in_the_url_of_the_calls_is_refused_and_not_shown(
+    monkeypatch: pytest.MonkeyPatch, key: str
+) -> None:
+    url = "postgresql://ann:s3cret@db.example/calls"
+
+    with pytest.raises(ConfigError, match=r"PGPASSWORD|stroe") as raised:
+        resolve({"gateway": {key: url}}, overrides=None, where="a test")
+    assert "s3cret" not in str(raised.value)
+
+    monkeypatch.setenv(f"OFFRAMP_GATEWAY__{key.upper()}", url)
+    with pytest.raises(ConfigError, match=r"PGPASSWORD|stroe") as raised:
+        resolve({}, overrides=None, where="a test")
+    assert "s3cret" not in str(raised.value)
+
+
 def test_what_is_written_is_read_back_the_same() -> None:
     content = {
         "name": 'odd "name" \\ with\ttabs, ü and 🙂',

@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,27 @@ def test_a_damaged_database_is_a_clear_error(tmp_path: Path) -> None:
 
     with pytest.raises(StoreError, match="using the database"):
         Store(tmp_path)
+
+
+def test_a_new_workspace_may_be_opened_by_several_at_once(tmp_path: Path) -> None:
+    failures = []
+
+    def opened(folder: Path, start: threading.Barrier) -> None:
+        start.wait()
+        try:
+            Store(folder).close()
+        except StoreError as failure:
+            failures.append(failure)
+
+    for number in range(10):
+        given = (tmp_path / str(number), threading.Barrier(4))
+        threads = [threading.Thread(target=opened, args=given) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+
+    assert failures == []
 
 
 def test_a_damaged_table_is_a_clear_error(tmp_path: Path) -> None:

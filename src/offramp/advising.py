@@ -143,6 +143,8 @@ class Basis:
     """Models of your own that were measured, by task id."""
     proven: Mapping[str, Proven] = field(default_factory=dict)
     """What workspaces know, by task id."""
+    store: str | None = None
+    """Database of the captured calls; `None`: the workspace's file."""
 
 
 def advise(
@@ -273,7 +275,7 @@ def basis_of(settings: Settings) -> Basis:
     named = settings.provenance.policy
     embedder = StaticEmbedder.load(cache=shared_folder(Path(tempfile.gettempdir())))
     sight = eyes(terms=Path(named) if named else None, encode=lambda texts: embedder.encode(list(texts)))
-    return Basis(advise=settings.advise, cost=settings.cost, eyes=sight)
+    return Basis(advise=settings.advise, cost=settings.cost, eyes=sight, store=settings.gateway.store)
 
 
 def advise_on(
@@ -291,8 +293,8 @@ def advise_on(
     """
     if logs:
         read = read_logs(logs, progress=progress)
-    elif workspace is not None and (workspace / CALLS_FILE).exists():
-        calls = Calls.of(workspace)
+    elif workspace is not None and (basis.store or (workspace / CALLS_FILE).exists()):
+        calls = Calls.of(workspace, basis.store)
         try:
             read = read_calls(calls)
         finally:

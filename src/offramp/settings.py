@@ -175,8 +175,12 @@ def checked(kind: type[S], content: MappingABC[str, Any], *, where: str) -> S:
     try:
         return kind.model_validate(content)
     except ValidationError as failure:
+        from offramp.web.allow import redacted
+
+        # A wrong value may be a URL with a password in it, under a mistyped name.
         lines = [
-            f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg']}, found {problem['input']!r:.80}"
+            f"`{'.'.join(str(part) for part in problem['loc'])}`: {problem['msg']}, "
+            f"found {redacted(repr(problem['input'])):.80}"
             for problem in failure.errors()
         ]
         raise ConfigError(f"settings of {where}:\n  " + "\n  ".join(lines)) from None

@@ -118,9 +118,13 @@ class Store:
                     f"the workspace {str(root)!r} has schema {version}; this Offramp knows up to {len(MIGRATIONS)}; "
                     "upgrade Offramp"
                 )
-            for migrate in MIGRATIONS[version:]:
-                migrate(connection)
-            connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
+            if version < len(MIGRATIONS):
+                # Two processes may open a new workspace at once: the second waits here, and finds it made.
+                connection.exec_driver_sql("BEGIN IMMEDIATE")
+                version = int(connection.exec_driver_sql("PRAGMA user_version").scalar_one())
+                for migrate in MIGRATIONS[version:]:
+                    migrate(connection)
+                connection.exec_driver_sql(f"PRAGMA user_version = {len(MIGRATIONS)}")
 
     def close(self) -> None:
         """Close the database."""

@@ -99,11 +99,7 @@ def standing(ws: "Workspace", alias: str | None = None, *, most: int = SHOWN) ->
         DataError: nothing was chosen yet.
     """
     name, frame, who = frame_of(ws, alias)
-    calls = Calls.of(ws.path, ws.settings.gateway.store)
-    try:
-        waiting = read_calls(calls, _unlabelled(calls, frame), task_of(who))
-    finally:
-        calls.close()
+    waiting = _waiting(ws, frame, who)
     found = estimated(name, frame, who, ws.settings.monitor)
     return Standing(name, len(waiting), tuple(waiting[:most]), found)
 
@@ -118,11 +114,7 @@ def export(ws: "Workspace", path: Path, *, alias: str | None = None, blind: bool
         StoreError: the file cannot be written.
     """
     _, frame, who = frame_of(ws, alias)
-    calls = Calls.of(ws.path, ws.settings.gateway.store)
-    try:
-        waiting = read_calls(calls, _unlabelled(calls, frame), task_of(who))
-    finally:
-        calls.close()
+    waiting = _waiting(ws, frame, who)
     rows = [
         {"id": one.id, "request": one.asked, **({} if blind else {"answer": one.answer or ""}), "label": ""}
         for one in waiting
@@ -215,6 +207,14 @@ def asked_text(call: Call, task: Task | None) -> str:
 def task_of(who: Known | None) -> Task | None:
     """Return the task of an alias, where the workspace has its data."""
     return who.data.task if who and who.data else None
+
+
+def _waiting(ws: "Workspace", frame: Frame, who: Known | None) -> list[Waiting]:
+    calls = Calls.of(ws.path, ws.settings.gateway.store)
+    try:
+        return read_calls(calls, _unlabelled(calls, frame), task_of(who))
+    finally:
+        calls.close()
 
 
 def _unlabelled(calls: Calls, frame: Frame) -> list[str]:

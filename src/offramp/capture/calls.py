@@ -1,7 +1,8 @@
 """The store of calls: a SQLite file of its own beside the workspace's database, or a PostgreSQL database.
 
 Several processes may write and read at once. Nothing is opened before it is used, so a store on a dead disk can be
-held until the disk is back. Guarantee: an `insert` that returns is on disk, whole; one that raises wrote nothing.
+held until the disk is back. Guarantee: an `insert` that returns is on disk, whole; one that raises wrote nothing, or
+all of it where the connection broke in the last moment, and writing the same calls again is right in either case.
 Trap: a SQLite file that somebody deletes or replaces while it is open is noticed at the next insert, not before.
 """
 
@@ -77,28 +78,29 @@ class Traffic:
 class Calls:
     """A store of calls and of the feedback on them."""
 
-    def __init__(self, where: Path | str) -> None:
+    def __init__(self, where: Path | str, *, patience_s: float | None = None) -> None:
         """Take a file or a URL; `Calls.open` says the same in the words of the other stores."""
-        self._where = where
         self._path = None if isinstance(where, str) and "://" in where else Path(where)
-        self._engine = tables.engine_of(where)
+        self._engine = tables.engine_of(where, patience_s=patience_s)
         self._lock = threading.Lock()
         self._inode: tuple[int, int] | None = None
         self._ready = False
 
     @classmethod
-    def of(cls, workspace: Path, url: str | None = None) -> "Calls":
+    def of(cls, workspace: Path, url: str | None = None, *, patience_s: float | None = None) -> "Calls":
         """Return the calls of a workspace: in its file `calls.db`, or in the database that its gateways share."""
-        return cls.open(url or workspace / FILE)
+        return cls.open(url or workspace / FILE, patience_s=patience_s)
 
     @classmethod
-    def open(cls, where: Path | str) -> "Calls":
+    def open(cls, where: Path | str, *, patience_s: float | None = None) -> "Calls":
         """Hold the store in a SQLite file or at a database URL; it is made at first use.
+
+        With `patience_s` a database that takes longer for one transaction is given up with a `StoreError`.
 
         Raises:
             ConfigError: the URL cannot be used.
         """
-        return cls(where)
+        return cls(where, patience_s=patience_s)
 
     def close(self) -> None:
         """Let go of the file; the store may be used again afterwards."""
@@ -118,12 +120,15 @@ class Calls:
         self._follow_file()
         rows = [_row(call) for call in calls]
         with self._begin() as connection:
-            mark = "?" if connection.dialect.paramstyle == "qmark" else "%s"
             at = 0
+            if self._path is None and rows:
+                # One statement in a pipeline: no waiting between rows, and none that grows with their number.
+                connection.exec_driver_sql(_insert(1, "%s"), rows)
+                return
             while at < len(rows):
                 size = next(size for size in _STATEMENT_ROWS if size <= len(rows) - at)
                 flat = tuple(value for row in rows[at : at + size] for value in row)
-                connection.exec_driver_sql(_insert(size, mark), flat)
+                connection.exec_driver_sql(_insert(size, "?"), flat)
                 at += size
 
     def feedback(
@@ -143,7 +148,8 @@ class Calls:
         Raises:
             DataError: no such kind, or no value of it.
         """
-        text = _feedback_text(kind, value)
+        # PostgreSQL's texts hold no NUL.
+        text = _feedback_text(kind, value).replace("\0", "\N{REPLACEMENT CHARACTER}")
         row = {
             "id": new_id().replace("call", "feedback"),
             "call_id": call_id,
@@ -265,10 +271,12 @@ class Calls:
             rows = connection.execute(_summary(since, until)).all()
         # Sums come back as decimals from PostgreSQL.
         kinds = {"calls": int, "errors": int, "input_tokens": int, "output_tokens": int, "cost_usd": float}
-        return [
+        found = [
             Traffic(**{name: kinds.get(name, _same)(value) for name, value in row._mapping.items()})
             for row in rows
         ]
+        # Not by the database: where `None` and small letters stand differs.
+        return sorted(found, key=lambda one: (one.alias, one.route, one.answered_by or ""))
 
     def spending(self, *, since: float) -> dict[str | None, float]:
         """Return what each client's calls have cost since a moment; shadow calls are on nobody's bill."""
@@ -286,12 +294,11 @@ class Calls:
 
     @property
     def _name(self) -> str:
-        return str(self._path) if self._path is not None else str(self._where).split("@")[-1]
+        return str(self._path) if self._path is not None else tables.shown(self._engine.url)
 
     @contextmanager
     def _begin(self) -> Iterator[sa.Connection]:
         """Open a transaction; what the driver raises becomes an error of ours."""
-        what = f"using the store of calls {self._name!r}; is the disk full, read-only or the file in use?"
         try:
             if not self._ready:
                 with self._lock:
@@ -300,19 +307,17 @@ class Calls:
                     self._ready = True
             with self._engine.begin() as connection:
                 yield connection
-        except (sa.exc.OperationalError, sa.exc.InternalError, sa.exc.TimeoutError, OSError) as failure:
-            raise StoreError(f"{what} {type(failure).__name__}: {_reason(failure)}") from failure
-        except (
-            sa.exc.DataError,
-            sa.exc.IntegrityError,
-            sa.exc.InterfaceError,
-            sa.exc.ProgrammingError,
-        ) as failure:
-            raise DataError(f"writing a call: {type(failure).__name__}: {_reason(failure)}") from failure
-        except (OverflowError, UnicodeError, TypeError, ValueError) as failure:
-            raise DataError(f"writing a call: {type(failure).__name__}: {failure}") from failure
-        except sa.exc.SQLAlchemyError as failure:
-            raise StoreError(f"{what} {type(failure).__name__}: {_reason(failure)}") from failure
+        except (sa.exc.SQLAlchemyError, OSError, OverflowError, TypeError, ValueError) as failure:
+            text = f"{type(failure).__name__}: {tables.reason(failure)}"
+            if self._ready and tables.is_of_the_values(failure):
+                raise DataError(f"writing a call: {text}") from failure
+            if self._path is None:
+                # Perhaps another server stands there next time, or somebody dropped the tables.
+                self._ready = False
+                what = "is the database up, and may its user make tables there?"
+            else:
+                what = "is the disk full, read-only or the file in use?"
+            raise StoreError(f"using the store of calls {self._name!r}; {what} {text}") from failure
 
     def _on_disk(self) -> tuple[int, int] | None:
         if self._path is None:
@@ -389,12 +394,7 @@ def _summary(since: float, until: float | None) -> sa.Select[Any]:
         total(r.cost_usd, "cost_usd"),
         (sa.func.count() - sa.func.count(r.cost_usd)).label("unpriced"),
     )
-    return query.group_by(*key).order_by(*key)
-
-
-def _reason(failure: Exception) -> str:
-    """Return what the driver said, without the statement and its values: those hold what people wrote."""
-    return str(getattr(failure, "orig", None) or failure)[:200]
+    return query.group_by(*key)
 
 
 _statements: dict[tuple[int, str], str] = {}

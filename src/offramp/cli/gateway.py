@@ -297,9 +297,7 @@ def _table(found: "Production") -> None:
 
 def _pairs(shadow: "ShadowReport") -> str:
     same = (
-        f"{shadow.same} of {shadow.pairs} shadow answers are the incumbent's"
-        if shadow.pairs
-        else "no pairs yet"
+        f"{shadow.same} of {shadow.pairs} answers are the incumbent's too" if shadow.pairs else "no pairs yet"
     )
     if not shadow.scored or shadow.difference is None or shadow.low is None or shadow.high is None:
         return f"{same}; none has a right answer yet (send feedback), so nothing is proven"

@@ -20,6 +20,7 @@ from multidict import CIMultiDict
 from offramp.capture import Call, Calls, Recorder, new_id
 from offramp.gateway import wire
 from offramp.gateway.desk import Desk
+from offramp.gateway.front import Exchange, Sent
 from offramp.gateway.live import Active, Live
 from offramp.gateway.shadow import Shadow
 from offramp.gateway.turn import Outcome, Turn
@@ -37,9 +38,9 @@ _log = logging.getLogger(__name__)
 
 JSON = "application/json"
 _EVENTS: Mapping[str, str] = {
-    "Content-Type": "text/event-stream; charset=utf-8",
-    "Cache-Control": "no-cache",
-    "X-Accel-Buffering": "no",
+    "content-type": "text/event-stream; charset=utf-8",
+    "cache-control": "no-cache",
+    "x-accel-buffering": "no",
 }
 _TAG = "x-offramp-tag-"
 _REMEMBERED = 1_000
@@ -121,7 +122,7 @@ class Gateway:
         await self._shadow.stop()
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        """Answer one request; never raises but for a client that left."""
+        """Answer one request that aiohttp's server has read; never raises but for a client that left."""
         path = request.raw_path
         flavor = wire.PATHS.get(path)
         try:
@@ -137,54 +138,72 @@ class Gateway:
                 )
                 answer.headers[hdrs.ALLOW] = hdrs.METH_POST
                 return answer
-            return await self._answer(request, flavor)
         except Refusal as refusal:
             return _refused(refusal, anthropic=path.startswith("/v1/messages"))
-        except web.HTTPRequestEntityTooLarge:
-            large = self.parts.settings.largest_request_bytes
-            text = f"requests of at most {large:,} bytes are taken; send less, or raise gateway.largest_request_bytes"
-            return _refused(Refusal(413, text, code="request_too_large"), anthropic=flavor == "messages")
         except RequestPayloadError:
-            unread = Refusal(400, "the body could not be read as its headers say (length, chunks, encoding)")
-            return _refused(unread, anthropic=flavor == "messages")
+            return _refused(_unread(), anthropic=False)
+        except web.HTTPRequestEntityTooLarge:
+            return _refused(self._too_large(), anthropic=False)
         except (asyncio.CancelledError, ConnectionError):
             raise
         except Exception:
             _log.exception("a request failed inside the gateway")
-            fault = Refusal(500, "the gateway failed on this request; its log says why", kind="server_error")
-            return _refused(fault, anthropic=flavor == "messages")
+            return _refused(_fault(), anthropic=False)
+        exchange = Exchange.of(request)
+        await self.exchange(exchange)
+        return Sent(exchange)
+
+    async def exchange(self, exchange: Exchange) -> None:
+        """Answer a request at one of `wire.PATHS`; never raises but for a client that left."""
+        flavor = wire.PATHS.get(exchange.target)
+        try:
+            flavor = flavor or wire.PATHS[path_of(exchange.target)]
+            await self._answer(exchange, flavor)
+            return
+        except Refusal as found:
+            refusal = found
+        except web.HTTPRequestEntityTooLarge:
+            refusal = self._too_large()
+        except RequestPayloadError:
+            refusal = _unread()
+        except (asyncio.CancelledError, ConnectionError):
+            raise
+        except Exception:
+            _log.exception("a request failed inside the gateway")
+            refusal = _fault()
+        if exchange.begun:
+            raise ConnectionResetError("an answer that broke off inside the gateway cannot be mended")
+        anthropic = exchange.target.startswith("/v1/messages")
+        exchange.reply(refusal.status, headers_of(refusal).items(), body_of(refusal, anthropic=anthropic))
+
+    def _too_large(self) -> Refusal:
+        large = self.parts.settings.largest_request_bytes
+        text = f"requests of at most {large:,} bytes are taken; send less, or raise gateway.largest_request_bytes"
+        return Refusal(413, text, code="request_too_large")
 
     # ---- one request -------------------------------------------------------------------------------------------
 
-    async def _answer(self, request: web.BaseRequest, flavor: wire.Flavor) -> web.StreamResponse:
+    async def _answer(self, exchange: Exchange, flavor: wire.Flavor) -> None:
         began = time.perf_counter()
-        client = self._admitted(request)
-        came = _Came(new_id(), time.time(), client.name if client else None, _tags(request.headers))
-        if hdrs.EXPECT in request.headers:
-            # Who sends much asks first whether it is wanted, and waits.
-            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
-            request.writer.output_size = 0
-        body = await request.read()
-        asked = wire.read(flavor, body)
+        client = self._admitted(exchange)
+        came = _Came(new_id(), time.time(), client.name if client else None, _tags(exchange.headers))
+        asked = wire.read(flavor, await exchange.body())
         if client is not None and not client.may_ask(asked.model):
             raise Refusal(
                 403, f"the key of {client.name!r} may not ask for {asked.model!r}", code="model_not_allowed"
             )
-        turn = self._turn(request, asked, began)
+        turn = self._turn(exchange, asked, began)
         self.under_way += 1
-        response: web.StreamResponse | None = None
         outcome = Outcome(499, b"", error=_LEFT)
         try:
             if asked.stream:
-                reply = _Stream(request, turn, self._own_headers(came.id, turn))
-                outcome = await turn.stream(reply.send)
-                if outcome.sent:
-                    await reply.end()
-                    response = reply.response
+                outcome = await turn.stream(_Stream(exchange, turn, came.id))
             else:
                 outcome = await turn.whole()
-            if response is None:
-                response = _whole(outcome, self._own_headers(came.id, turn, outcome))
+            if exchange.begun:
+                exchange.end()
+            else:
+                exchange.reply(outcome.status, _headers(outcome, came.id), outcome.body)
         except (asyncio.CancelledError, ConnectionError):
             outcome.error = outcome.error or (None if outcome.sent else _LEFT)
             raise
@@ -195,14 +214,13 @@ class Gateway:
                 self.parts.limits.spent(client.name, self.parts.price(call) or 0.0, day=day_of(came.at))
             self._keep(call)
             if self._span is not None:
-                self._span(
-                    call, otel_attributes(call, provider=outcome.answered_by or "none"), request.headers
-                )
-            if turn.plan.shadow and outcome.status == 200 and outcome.error is None:
+                provider = outcome.answered_by or "none"
+                self._span(call, otel_attributes(call, provider=provider), exchange.headers)
+            unseen = turn.plan.shadow or self._shadow.both_ways
+            if unseen and outcome.status == 200 and outcome.error is None:
                 self._shadow.offer(turn, call)
-        return response
 
-    def _admitted(self, request: web.BaseRequest) -> Client | None:
+    def _admitted(self, exchange: Exchange) -> Client | None:
         """Return whose key this is, `None` where no keys are needed.
 
         Raises:
@@ -215,7 +233,7 @@ class Gateway:
             )
         if not (keys.guarded or settings.need_key):
             return None
-        client = keys.find(presented(request.headers))
+        client = keys.find(presented(exchange.headers))
         if client is None:
             raise Refusal(
                 401, "a key of this gateway was expected (`offramp keys add NAME`)", code="invalid_api_key"
@@ -225,7 +243,7 @@ class Gateway:
             raise refusal
         return client
 
-    def _turn(self, request: web.BaseRequest, asked: wire.Asked, began: float) -> Turn:
+    def _turn(self, exchange: Exchange, asked: wire.Asked, began: float) -> Turn:
         active = self.parts.live.by_alias.get(asked.model)
         deployment = active.deployment if active is not None else None
         named = self._named(asked.model)
@@ -241,21 +259,21 @@ class Gateway:
             "incumbent": incumbent,
             "candidate": active.candidate if active is not None else None,
         }
-        anthropic, incoming = asked.flavor == "messages", request.headers
+        anthropic, incoming = asked.flavor == "messages", exchange.headers
         theirs = not self.parts.keys.guarded
 
         def headers(upstream: Upstream) -> CIMultiDict[str]:
             passed = forwarded(incoming.items(), own_key=theirs and upstream.passes_key)
             return upstream.headers(passed, anthropic=anthropic)
 
-        decided = plan(deployment, self._sticky(request, asked, active))
+        decided = plan(deployment, self._sticky(exchange, asked, active))
         aliased = active is not None or asked.model == self.parts.settings.alias
         # With the query: Anthropic's beta features are asked for in it.
-        where, _, query = request.raw_path.partition("?")
+        where, _, query = exchange.target.partition("?")
         path = where.removeprefix("/v1") + (f"?{query_of(query)}" if query else "")
         return Turn(asked, path, headers, decided, upstreams, deployment, aliased, began)
 
-    def _sticky(self, request: web.BaseRequest, asked: wire.Asked, active: Active | None) -> str:
+    def _sticky(self, exchange: Exchange, asked: wire.Asked, active: Active | None) -> str:
         """Return what the share is drawn by; only worked out where a share is."""
         if active is None or active.deployment.share in (0.0, 1.0):
             return ""
@@ -263,19 +281,10 @@ class Gateway:
         if sticky == "request":
             return new_id()
         header = self.parts.settings.trust_user_header
-        user = (request.headers.get(header) if header else None) or asked.user
+        user = (exchange.headers.get(header) if header else None) or asked.user
         if sticky == "user" and user:
             return user
         return asked.conversation or wire.conversation_of(asked)
-
-    def _own_headers(self, call_id: str, turn: Turn, outcome: Outcome | None = None) -> dict[str, str]:
-        headers = {
-            "x-offramp-call": call_id,
-            "x-offramp-route": outcome.route if outcome else turn.plan.route,
-        }
-        if outcome is not None and outcome.answered_by:
-            headers["x-offramp-answered-by"] = outcome.answered_by
-        return headers
 
     # ---- the record --------------------------------------------------------------------------------------------
 
@@ -322,42 +331,61 @@ def _call(came: _Came, turn: Turn, outcome: Outcome) -> Call:
 
 
 def _tags(headers: Mapping[str, str]) -> dict[str, str]:
-    return {
-        name[len(_TAG) :].lower(): value
-        for name, value in headers.items()
-        if name[:1] in "xX" and name[: len(_TAG)].lower() == _TAG
-    }
+    return {tag: value for name, value in headers.items() if (tag := _tag(name)) is not None}
+
+
+@lru_cache(_REMEMBERED)
+def _tag(name: str) -> str | None:
+    """Return which tag a header is, `None` where it is none."""
+    low = name.lower()
+    return low.removeprefix(_TAG) if low.startswith(_TAG) else None
 
 
 class _Stream:
     """A streamed answer; its head goes out with the first piece."""
 
-    def __init__(self, request: web.BaseRequest, turn: Turn, headers: Mapping[str, str]) -> None:
-        self.response: web.StreamResponse | None = None
-        self._request = request
+    __slots__ = ("_call_id", "_exchange", "_turn")
+
+    def __init__(self, exchange: Exchange, turn: Turn, call_id: str) -> None:
+        self._exchange = exchange
         self._turn = turn
-        self._headers = headers
+        self._call_id = call_id
 
-    async def send(self, piece: bytes) -> None:
-        if self.response is None:
-            headers = CIMultiDict(returned(self._turn.stream_headers.items()))
-            headers.update(_EVENTS)
-            headers.update(self._headers)
-            self.response = web.StreamResponse(headers=headers)
-            await self.response.prepare(self._request)
-        await self.response.write(piece)
+    @property
+    def full(self) -> bool:
+        return self._exchange.full
 
-    async def end(self) -> None:
-        if self.response is not None:
-            await self.response.write_eof()
+    def write(self, piece: bytes) -> None:
+        if not self._exchange.begun:
+            kept = [
+                pair for pair in returned(self._turn.stream_headers.items()) if pair[0].lower() not in _EVENTS
+            ]
+            own = (("x-offramp-call", self._call_id), ("x-offramp-route", self._turn.plan.route))
+            self._exchange.start([*kept, *_EVENTS.items(), *own])
+        self._exchange.write(piece)
+
+    async def drained(self) -> None:
+        await self._exchange.drained()
 
 
-def _whole(outcome: Outcome, headers: dict[str, str]) -> web.Response:
-    sent = CIMultiDict(returned(outcome.headers.items()))
-    sent.update(headers)
-    if hdrs.CONTENT_TYPE not in sent:
-        sent[hdrs.CONTENT_TYPE] = JSON
-    return web.Response(status=outcome.status, body=outcome.body, headers=sent)
+def _headers(outcome: Outcome, call_id: str) -> list[tuple[str, str]]:
+    """Return the headers of a whole answer: the upstream's, and who answered."""
+    found = returned(outcome.headers.items())
+    if hdrs.CONTENT_TYPE not in outcome.headers:
+        found.append((hdrs.CONTENT_TYPE, JSON))
+    found.append(("x-offramp-call", call_id))
+    found.append(("x-offramp-route", outcome.route))
+    if outcome.answered_by:
+        found.append(("x-offramp-answered-by", outcome.answered_by))
+    return found
+
+
+def _unread() -> Refusal:
+    return Refusal(400, "the body could not be read as its headers say (length, chunks, encoding)")
+
+
+def _fault() -> Refusal:
+    return Refusal(500, "the gateway failed on this request; its log says why", kind="server_error")
 
 
 def _refused(refusal: Refusal, *, anthropic: bool) -> web.Response:

@@ -10,8 +10,10 @@ import asyncio
 import re
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib import resources
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from aiohttp import hdrs, web
 from multidict import CIMultiDict
@@ -43,6 +45,9 @@ _OWN: dict[str, str] = {
 """What is answered here, and the one method for it."""
 _OPEN = ("/healthz", "/readyz", "/openapi.json")
 """What needs no key."""
+_STORE_S = 3.0
+"""Seconds after which a client is told that the store does not answer."""
+T = TypeVar("T")
 
 
 class Desk:
@@ -53,6 +58,8 @@ class Desk:
         self._parts = parts
         self._metrics = metrics
         self._draining = draining
+        # Few, and their own: a store that hangs must not hold up what else runs in threads, such as a rollback.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="offramp-store")
 
     async def answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """Answer a request.
@@ -105,9 +112,7 @@ class Desk:
         if not isinstance(kind, str):
             raise Refusal(400, "a `kind` was expected: thumb, edit, label or outcome", param="kind")
         try:
-            await asyncio.to_thread(self._parts.recorder.feedback, call, kind, value, at=time.time())  # type: ignore[arg-type]
-        except StoreError:
-            raise _no_store() from None
+            await self._stored(self._parts.recorder.feedback, call, kind, value, at=time.time())
         except (OfframpError, ValueError) as failure:
             # A text with half a character in it cannot be written, which is a ValueError.
             raise Refusal(400, str(failure), param="value") from None
@@ -115,13 +120,22 @@ class Desk:
 
     async def _call(self, call_id: str) -> web.Response:
         """Say whether a call is written: then it survives whatever happens to this process."""
-        try:
-            written = await asyncio.to_thread(self._parts.recorder.is_written, call_id)
-        except StoreError:
-            raise _no_store() from None
-        if not written:
+        known = _CALL.fullmatch(call_id) is not None
+        if not known or not await self._stored(self._parts.recorder.is_written, call_id):
             raise Refusal(404, f"call {call_id[:80]!r} was asked for; it is not written", code="not_written")
         return _json({"call": call_id, "written": True})
+
+    async def _stored(self, ask: Callable[..., T], *given: Any, **named: Any) -> T:
+        """Ask the store of calls in a thread.
+
+        Raises:
+            Refusal: it cannot be used now, or does not answer.
+        """
+        asked = asyncio.get_running_loop().run_in_executor(self._threads, partial(ask, *given, **named))
+        try:
+            return await asyncio.wait_for(asked, _STORE_S)
+        except (StoreError, TimeoutError):
+            raise _no_store() from None
 
     async def _models(self, request: web.BaseRequest) -> web.Response:
         """List the upstream's models after the tasks that are routed here; without such, as the upstream does."""

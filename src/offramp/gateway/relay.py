@@ -7,7 +7,7 @@ what an upstream sends after its closing event ([DONE] …) is dropped, and a mi
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from offramp.gateway import wire
 from offramp.gateway.pool import Answer
@@ -17,8 +17,27 @@ from offramp.web.sse import Event, Events
 
 _NO_STREAM = ("application/json", "text/html")
 
-Send = Callable[[bytes], Awaitable[None]]
-"""Writes a piece of the answer to the client; the first call sends the head as well."""
+
+class Out(Protocol):
+    """The way to the client."""
+
+    @property
+    def full(self) -> bool:
+        """Whether the client must read before more is written."""
+
+    def write(self, piece: bytes) -> None:
+        """Write a piece of the answer; the first brings the head along.
+
+        Raises:
+            ConnectionError: the client is not there any more.
+        """
+
+    async def drained(self) -> None:
+        """Wait until the client has read.
+
+        Raises:
+            ConnectionError: it is not there any more.
+        """
 
 
 class ClientLeft(Exception):
@@ -28,14 +47,18 @@ class ClientLeft(Exception):
 class Relay:
     """Passes a stream on, whole events only, and assembles it on the way."""
 
-    def __init__(self, asked: Asked, upstream: Upstream, send: Send, *, began: float) -> None:
+    def __init__(self, asked: Asked, upstream: Upstream, out: Out, *, began: float) -> None:
         """Nothing is sent before the first piece of content."""
         self.assembly = Assembly(asked.flavor)
         self.sent = self.sending = False
         self.first_token_s: float | None = None
         self._upstream = upstream
-        self._send = send
+        self._out = out
         self._began = began
+        self._events = Events()
+        self._held = b""
+        self._size = 0
+        self._deadline: asyncio.Timeout | None = None
         self._renewed = float("-inf")
 
     async def run(self, response: Answer, deadline: asyncio.Timeout) -> None:
@@ -43,35 +66,54 @@ class Relay:
 
         Raises:
             Failed: it ended early, made no sense, said an error, or had nothing to say.
+            ClientLeft: nobody is there to read it.
         """
-        name, content = self._upstream.name, response.content
+        name, assembly = self._upstream.name, self.assembly
         if response.content_type in _NO_STREAM:
             raise Failed(
                 "malformed", f"{name} was asked for a stream and answered {response.content_type!r:.80}"
             )
-        events, assembly, held, size = Events(), self.assembly, b"", 0
-        while not assembly.done and (part := await content.readany()):
-            size += len(part)
-            if size > LARGEST_REPLY_BYTES:
-                raise Failed("large", f"{name} answered with more than {LARGEST_REPLY_BYTES:,} bytes")
-            held += self._taken(events.feed(part), events)
-            if assembly.started and held:
-                self._renew(deadline)
-                await self.send(held)
-                held = b""
+        self._deadline = deadline
+        while not await response.push(self._part) and not assembly.done:
+            await self._drained()
         if not assembly.done:
-            held += self._taken(events.end(), events)
+            self._held += self._taken(self._events.end())
         if not assembly.complete:
             raise Failed("cut", f"{name}: its stream ended early")
         said = None if self.sent else assembly.said()
         problem = None if said is None else wire.problem(assembly.flavor, said, status=200)
         if said is not None and problem is not None:
-            reply = Reply(200, {"Content-Type": "text/event-stream; charset=utf-8"}, held)
+            reply = Reply(200, {"Content-Type": "text/event-stream; charset=utf-8"}, self._held)
             raise Failed("empty", f"{name}: {problem}", reply if is_whole(said) else None, said)
-        if held:
-            await self.send(held)
+        if self._held:
+            self._send(self._held)
+        await self._drained()
 
-    def _taken(self, found: list[Event], events: Events) -> bytes:
+    def _part(self, part: bytes) -> bool:
+        """Take a part of the stream and pass on what is whole; say whether that is all, or the client must read first.
+
+        Raises:
+            Failed: it is too long, or says an error, or makes no sense.
+            ClientLeft: nobody is there to read it.
+        """
+        self._size += len(part)
+        if self._size > LARGEST_REPLY_BYTES:
+            raise Failed(
+                "large", f"{self._upstream.name} answered with more than {LARGEST_REPLY_BYTES:,} bytes"
+            )
+        assembly = self.assembly
+        held = self._taken(self._events.feed(part))
+        if self._held:
+            held = self._held + held
+        if assembly.started and held:
+            self._renew()
+            self._held = b""
+            self._send(held)
+        else:
+            self._held = held
+        return assembly.done or self._out.full
+
+    def _taken(self, found: list[Event]) -> bytes:
         """Take events in; return their bytes.
 
         Raises:
@@ -81,26 +123,38 @@ class Relay:
             self.assembly.take(event)
         if self.assembly.broken is not None:
             raise Failed("malformed", f"{self._upstream.name}: {self.assembly.broken}")
-        return events.whole
+        return self._events.whole
 
-    def _renew(self, deadline: asyncio.Timeout) -> None:
+    def _renew(self) -> None:
         """Move the deadline on: a tenth of the pause late at most, because moving it costs."""
-        between_s, now = self._upstream.patience.between_s, asyncio.get_running_loop().time()
+        between_s, now = self._upstream.patience.between_s, time.monotonic()
         if not self.sent:
             self.first_token_s = time.perf_counter() - self._began
-        if now - self._renewed > between_s / 10:
+        if now - self._renewed > between_s / 10 and self._deadline is not None:
             self._renewed = now
-            deadline.reschedule(now + between_s)
+            self._deadline.reschedule(asyncio.get_running_loop().time() + between_s)
 
-    async def send(self, piece: bytes) -> None:
+    def _send(self, piece: bytes) -> None:
         """Write to the client.
 
         Raises:
             ClientLeft: it is not there any more.
         """
-        self.sent = self.sending = True
+        self.sent = True
         try:
-            await self._send(piece)
+            self._out.write(piece)
+        except ConnectionError as gone:
+            raise ClientLeft(str(gone)) from gone
+
+    async def _drained(self) -> None:
+        """Wait for a client that reads slowly.
+
+        Raises:
+            ClientLeft: it is not there any more.
+        """
+        self.sending = True
+        try:
+            await self._out.drained()
         except ConnectionError as gone:
             raise ClientLeft(str(gone)) from gone
         self.sending = False

@@ -7,17 +7,18 @@ Trap: everything that can be wrong with settings is said before the port is open
 
 import asyncio
 import contextlib
+import gc
 import logging
 import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-from aiohttp import web
-
 from offramp.capture import Calls, Recorder, Redact, pricer
 from offramp.errors import ConfigError
+from offramp.gateway import wire
 from offramp.gateway.app import Gateway, Parts
+from offramp.gateway.front import Fronts
 from offramp.gateway.live import Live
 from offramp.gateway.upstream import CANDIDATE, Upstream
 from offramp.models.endpoint import Endpoint
@@ -29,6 +30,8 @@ from offramp.web.listen import requests_up_to, run_loop, stop_signal
 KEYS = "keys.json"
 """File of the clients' keys in the workspace."""
 _LEARNS_EVERY_S = 5.0
+_STORE_S = 10.0
+"""Seconds that a database may take for one transaction."""
 _log = logging.getLogger(__name__)
 
 
@@ -62,14 +65,18 @@ def parts_of(folder: Path, settings: GatewaySettings, *, redact: Redact | None =
         )
     upstreams = {one.name: _upstream(one, settings) for one in settings.upstreams}
     providers = [one.provider for one in settings.upstreams]
-    calls = Calls.of(folder, settings.store)
+    calls = Calls.of(folder, settings.store, patience_s=_STORE_S)
     provider = providers[0] if providers else None
     recorder = Recorder(
         calls, settings.capture, price=pricer(provider=provider, own=(CANDIDATE,)), redact=redact
     )
     keys = Keys.load(folder / KEYS)
-    if not settings.capture.enabled and any(client.usd_per_day is not None for client in keys.clients):
-        raise ConfigError("a client has a limit in dollars; that needs gateway.capture.enabled, which is off")
+    whole = settings.capture.enabled and settings.capture.sample_ratio == 1.0
+    if not whole and any(client.usd_per_day is not None for client in keys.clients):
+        raise ConfigError(
+            "a client has a limit in dollars, and what it spent is read from the calls; gateway.capture was expected "
+            f"with enabled = true and sample_ratio = 1; found {settings.capture!r}"
+        )
     return Parts(
         settings,
         upstreams,
@@ -98,7 +105,7 @@ class Listening:
         self._parts = parts
         self._server: asyncio.Server | None = None
         self._learner: asyncio.Task[None] | None = None
-        self._web: web.Server | None = None
+        self._web: Fronts | None = None
 
     @property
     def address(self) -> str:
@@ -114,8 +121,12 @@ class Listening:
         loop = asyncio.get_running_loop()
         requests = requests_up_to(settings.largest_request_bytes)
         # Waiting for a client that trickles its request is bounded by the keep-alive and lingering times.
-        self._web = web.Server(
-            self.gateway.handle, request_factory=requests, access_log=None, handler_cancellation=True
+        self._web = Fronts(
+            self.gateway.handle,
+            self.gateway.exchange,
+            paths=wire.PATHS,
+            largest_bytes=settings.largest_request_bytes,
+            request_factory=requests,
         )
         listener = _listener(settings.host, settings.port)
         self._server = await loop.create_server(self._web, sock=listener, backlog=1024)
@@ -140,11 +151,13 @@ class Listening:
         await self._parts.live.stop()
         for upstream in self._parts.upstreams.values():
             await upstream.stop()
-        await asyncio.to_thread(self._parts.recorder.stop)
+        if await asyncio.to_thread(self._parts.recorder.stop):
+            # Only then: a thread that still waits for a dead database holds it.
+            await asyncio.to_thread(self._parts.calls.close)
 
     async def _learn_spending(self) -> None:
         """Tell the limits what clients spent today, in all processes."""
-        parts = self._parts
+        parts, told = self._parts, False
         while True:
             if any(client.usd_per_day is not None for client in parts.keys.clients):
                 day = day_of(time.time())
@@ -153,14 +166,23 @@ class Listening:
                     for client, usd in spent.items():
                         if client is not None:
                             parts.limits.learn(client, usd, day=day)
-                except Exception:
-                    _log.exception("what clients spent today cannot be read; the last figures stay")
+                    told = False
+                except Exception as failure:
+                    if not told:
+                        _log.warning(
+                            "what clients spent today cannot be read, each process counts for itself: %s",
+                            failure,
+                        )
+                    told = True
             await asyncio.sleep(_LEARNS_EVERY_S)
 
 
 async def _serve(parts: Parts, ready: Callable[[str], None]) -> None:
     stopped = stop_signal()
     async with Listening(parts) as listening:
+        # What is loaded by now lives as long as the process: no collection need look at it, a request may be waiting.
+        gc.collect()
+        gc.freeze()
         ready(listening.address)
         await stopped.wait()
 

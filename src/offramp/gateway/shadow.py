@@ -1,8 +1,11 @@
-"""Ask the candidate what the client was answered by somebody else: off the request's path, and never more than allowed.
+"""Ask again, of the other side, what a client was answered: off the request's path, and never more than allowed.
+
+In shadow mode the candidate is asked what the incumbent answered. Later, where the candidate answers users, a part of
+it can be asked of the incumbent (`incumbent_ratio`), so that the comparison does not end with the switch.
 
 Guarantee: a shadow request begins when the client's answer is out, and is left out, and counted, when too many are
 under way or the day's budget is spent; so it can slow nothing but itself. Trap: an answer left out says nothing about
-the candidate, so what is left out is decided before anything is known about the request.
+whom it was asked of, so what is left out is decided before anything is known about the request.
 """
 
 import asyncio
@@ -12,14 +15,14 @@ from dataclasses import replace
 
 from offramp.capture import Call, new_id
 from offramp.gateway.turn import Outcome, Turn
-from offramp.route import Plan
+from offramp.route import Plan, Target, place
 from offramp.route.settings import ShadowSettings
 
 _DAY_S = 86_400
 
 
 class Shadow:
-    """The candidate's unseen answers."""
+    """Unseen answers."""
 
     def __init__(self, settings: ShadowSettings, keep: Callable[[Call], None]) -> None:
         """Hand each unseen call to `keep`."""
@@ -29,20 +32,24 @@ class Shadow:
         self._under_way: set[asyncio.Task[None]] = set()
         self._day = 0
         self._today = 0
+        self.both_ways = settings.incumbent_ratio > 0
+        """Whether the incumbent may be asked, too."""
 
     def offer(self, turn: Turn, call: Call) -> bool:
-        """Let the candidate answer too, if it may; says whether it will."""
+        """Let the other side answer too, if it may; says whether it will."""
+        target = self._target(turn, call)
+        if target is None:
+            return False
         day = int(call.at // _DAY_S)
         if day != self._day:
             self._day, self._today = day, 0
         most = self._settings.per_day
-        candidate = turn.upstreams.get("candidate")
         spent = most is not None and self._today >= most
-        if candidate is None or spent or len(self._under_way) >= self._settings.at_once:
+        if turn.upstreams.get(target) is None or spent or len(self._under_way) >= self._settings.at_once:
             self.left_out += 1
             return False
         self._today += 1
-        task = asyncio.create_task(self._ask(turn, call))
+        task = asyncio.create_task(self._ask(turn, call, target))
         self._under_way.add(task)
         task.add_done_callback(self._under_way.discard)
         return True
@@ -53,13 +60,24 @@ class Shadow:
             task.cancel()
         await asyncio.gather(*self._under_way, return_exceptions=True)
 
-    async def _ask(self, seen: Turn, call: Call) -> None:
+    def _target(self, turn: Turn, call: Call) -> Target | None:
+        """Return who is asked, `None` for nobody."""
+        if turn.plan.shadow:
+            return "candidate"
+        one, ours, theirs = turn.deployment, turn.upstreams.get("candidate"), turn.upstreams.get("incumbent")
+        if one is None or one.private or ours is None or theirs is None or theirs.private:
+            return None
+        # What the incumbent answered after all, as a fall-back, needs no other answer of it.
+        drawn = call.answered_by == ours.name and place("incumbent", call.id) < self._settings.incumbent_ratio
+        return "incumbent" if drawn else None
+
+    async def _ask(self, seen: Turn, call: Call, target: Target) -> None:
         began, at = time.perf_counter(), time.time()
         asked = replace(seen.asked, stream=False)
         turn = replace(
             seen,
             asked=asked,
-            plan=Plan(("candidate",), "shadow"),
+            plan=Plan((target,), "shadow"),
             began=began,
             reasons=[],
             attempts=0,

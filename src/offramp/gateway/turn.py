@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from multidict import CIMultiDict
 
 from offramp.gateway import translate, wire
-from offramp.gateway.relay import ClientLeft, Relay, Send, is_whole
+from offramp.gateway.relay import ClientLeft, Out, Relay, is_whole
 from offramp.gateway.upstream import Failed, Reply, Upstream
 from offramp.gateway.wire import Asked, Said
 from offramp.route import Plan, Target, doubt
@@ -97,8 +97,8 @@ class Turn:
                 return found
         return self._left()
 
-    async def stream(self, send: Send) -> Outcome:
-        """The same for a stream: pieces go to `send` as they come, from whoever first has something to say."""
+    async def stream(self, out: Out) -> Outcome:
+        """The same for a stream: pieces go `out` as they come, from whoever first has something to say."""
         for target in self._order():
             if target == "candidate" and (
                 self.plan.judged or self.asked.flavor != "chat" or self._familiarity
@@ -107,11 +107,11 @@ class Turn:
                 if isinstance(found, Outcome):
                     reason = self._doubt(target, found)
                     if reason is None and (pieces := self._pieces(found)) is not None:
-                        return await self._as_stream(found, pieces, send)
+                        return await self._as_stream(found, pieces, out)
                     self.reasons += [reason] if reason else []
                     self.spare = found
                 continue
-            streamed = await self._asked_stream(target, send)
+            streamed = await self._asked_stream(target, out)
             if isinstance(streamed, Outcome):
                 return streamed
             self._standing(target, streamed)
@@ -119,7 +119,7 @@ class Turn:
         if left is not self.spare:
             return left
         pieces, self.spare = self._pieces(left), None
-        return self._left() if pieces is None else await self._as_stream(left, pieces, send)
+        return self._left() if pieces is None else await self._as_stream(left, pieces, out)
 
     # ---- one target --------------------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Turn:
             reply = Reply(200, {}, body)
         return self._told(target, upstream, reply, said=said)
 
-    async def _asked_stream(self, target: Target, send: Send) -> Outcome | Failed | None:
+    async def _asked_stream(self, target: Target, out: Out) -> Outcome | Failed | None:
         upstream = self._ready(target)
         if upstream is None:
             return None
@@ -168,7 +168,7 @@ class Turn:
         except Refusal as refusal:
             self.reasons.append(f"{upstream.name} cannot be asked this: {refusal.message}")
             return None
-        relay = Relay(self.asked, upstream, send, began=self.began)
+        relay = Relay(self.asked, upstream, out, began=self.began)
         try:
             async with (
                 asyncio.timeout(upstream.patience.first_s) as first,
@@ -182,20 +182,20 @@ class Turn:
                 self.stream_headers = response.headers
                 await relay.run(response, first)
         except Failed as failure:
-            return await self._broken(target, upstream, relay, failure)
+            return await self._broken(target, upstream, relay, out, failure)
         except TimeoutError:
             if relay.sending:
                 raise asyncio.CancelledError(_UNREAD) from None
             limit_s = upstream.patience.between_s if relay.sent else upstream.patience.first_s
             late = Failed("timeout", f"{upstream.name} gave no token within {limit_s:g} s")
-            return await self._broken(target, upstream, relay, late)
+            return await self._broken(target, upstream, relay, out, late)
         except ClientLeft as left:
             raise asyncio.CancelledError(str(left)) from left
         upstream.breaker.note(True, time.monotonic())
         return self._streamed(target, upstream, relay)
 
     async def _broken(
-        self, target: Target, upstream: Upstream, relay: Relay, failure: Failed
+        self, target: Target, upstream: Upstream, relay: Relay, out: Out, failure: Failed
     ) -> Outcome | Failed:
         """A stream failed: somebody else may answer as long as the client has seen nothing."""
         if relay.sent and relay.assembly.complete:
@@ -208,7 +208,7 @@ class Turn:
         refusal = Refusal(
             502, f"the answer broke off: {failure.text}", kind="server_error", code="upstream_error"
         )
-        await _sent(relay.send, [wire.error_event(self.asked.flavor, refusal)])
+        await _sent(out, [wire.error_event(self.asked.flavor, refusal)])
         return self._streamed(target, upstream, relay, error=failure.text)
 
     def _streamed(
@@ -231,10 +231,10 @@ class Turn:
             self.reasons.append(refusal.message)
             return None
 
-    async def _as_stream(self, found: Outcome, pieces: Iterator[bytes], send: Send) -> Outcome:
+    async def _as_stream(self, found: Outcome, pieces: Iterator[bytes], out: Out) -> Outcome:
         """Send a whole chat answer to a client that asked for a stream."""
         found.first_token_s, self.stream_headers = time.perf_counter() - self.began, found.headers
-        await _sent(send, pieces)
+        await _sent(out, pieces)
         found.sent = True
         return found
 
@@ -400,7 +400,7 @@ class Turn:
         return self._left()
 
 
-async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
+async def _sent(out: Out, pieces: Iterable[bytes]) -> None:
     """Send pieces to a client that has half a minute to read them.
 
     Raises:
@@ -409,8 +409,9 @@ async def _sent(send: Send, pieces: Iterable[bytes]) -> None:
     try:
         async with asyncio.timeout(_READS_S):
             for piece in pieces:
-                await send(piece)
+                out.write(piece)
+                await out.drained()
     except TimeoutError:
         raise asyncio.CancelledError(_UNREAD) from None
-    except (ClientLeft, ConnectionError) as left:
+    except ConnectionError as left:
         raise asyncio.CancelledError(str(left)) from left

@@ -13,16 +13,14 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import aiohttp
-from aiohttp import hdrs
 from aiohttp.abc import AbstractResolver
-from aiohttp.client_proto import ResponseHandler
 from multidict import CIMultiDict
 
 from offramp.gateway.answers import Said
 from offramp.gateway.pool import Answer, HttpProcessingError, Pool
+from offramp.gateway.watch import Watch
 from offramp.models.endpoint import Endpoint
 from offramp.route.settings import Patience
 from offramp.web.allow import guarded_resolver
@@ -33,7 +31,6 @@ LARGEST_REPLY_BYTES = 64 * 2**20
 """Larger whole answers are an upstream's fault."""
 _TRIPS_AT = 5
 _RESTS_S = 2.0
-_IDLE_S = 15.0
 _AT_ONCE_S = 0.5
 _ENDS_S = 0.2
 
@@ -112,12 +109,9 @@ class Upstream:
         self._unix_socket = unix_socket
         self._ending: set[asyncio.Task[None]] = set()
         self._pool: Pool | None = None
+        self._totals: Watch[_Asking] | None = None
         self._resolver: AbstractResolver | None = None
-        self._whole = aiohttp.ClientTimeout(
-            total=patience.total_s, sock_connect=patience.connect_s, sock_read=patience.first_s
-        )
-        # The first token and the pauses have deadlines that whoever reads the stream keeps.
-        self._streamed = aiohttp.ClientTimeout(total=patience.total_s, sock_connect=patience.connect_s)
+        self._connects = aiohttp.ClientTimeout(sock_connect=patience.connect_s)
 
     @property
     def passes_key(self) -> bool:
@@ -126,20 +120,14 @@ class Upstream:
 
     async def start(self) -> None:
         """Open the connection pool; must run in the loop that asks."""
-        kept = {"limit": 0, "keepalive_timeout": _IDLE_S}
         self._resolver = guarded_resolver([self.address.base_url])
         connector: aiohttp.BaseConnector = (
-            aiohttp.UnixConnector(path=self._unix_socket, **kept)  # type: ignore[arg-type]
+            aiohttp.UnixConnector(path=self._unix_socket, limit=0)
             if self._unix_socket
-            else aiohttp.TCPConnector(
-                socket_factory=_socket,
-                resolver=self._resolver,
-                **kept,  # type: ignore[arg-type]
-            )
+            else aiohttp.TCPConnector(socket_factory=_socket, resolver=self._resolver, limit=0)
         )
-        loop = asyncio.get_running_loop()
-        connector._factory = lambda: _Connection(loop)  # type: ignore[assignment]
-        self._pool = Pool(connector, self.address.base_url)
+        self._pool = Pool(connector, self.address.base_url, reads_s=self.patience.first_s)
+        self._totals = Watch(self.patience.total_s, _Asking.expire)
 
     async def stop(self) -> None:
         """Close the connection pool."""
@@ -148,6 +136,8 @@ class Upstream:
         await asyncio.gather(*self._ending, return_exceptions=True)
         if self._pool is not None:
             await self._pool.close()
+        if self._totals is not None:
+            self._totals.close()
         # A connector leaves a resolver that it was given open.
         if self._resolver is not None:
             await self._resolver.close()
@@ -170,22 +160,38 @@ class Upstream:
         Raises:
             Failed: there is none.
         """
-        async with self._asked(path, body, headers, self._whole, method) as response:
-            return await self._reply(response)
+        with _Asking(self):
+            response = await self._asked(f"{method} {path}", body, headers, limited=True)
+            try:
+                reply = await self._reply(response)
+            except BaseException:
+                response.close()
+                raise
+            self._leave(response)
+            return reply
 
     @asynccontextmanager
     async def stream(self, path: str, body: bytes, headers: CIMultiDict[str]) -> AsyncIterator[Answer]:
         """Open a stream; the answer's head is there, its body is still to be read.
 
+        The first token and the pauses have deadlines that whoever reads the stream keeps.
+
         Raises:
             Failed: there is no answer, or reading the body ended early.
         """
-        async with self._asked(path, body, headers, self._streamed, "POST") as response:
-            yield response
+        with _Asking(self):
+            response = await self._asked(f"POST {path}", body, headers, limited=False)
+            try:
+                yield response
+            except BaseException:
+                # A body that was not read to its end must not be left for the next request.
+                response.close()
+                raise
+            self._leave(response)
 
     async def read(self, response: Answer) -> Reply:
         """Read what is no stream after all, such as an error."""
-        with _told(self):
+        with _Asking(self):
             return await self._reply(response)
 
     async def _reply(self, response: Answer) -> Reply:
@@ -199,86 +205,79 @@ class Upstream:
         length = response.content_length
         if length is not None and length > LARGEST_REPLY_BYTES:
             raise Failed("large", f"{self.name} answered with {length:,} bytes")
-        if length is not None and hdrs.CONTENT_ENCODING not in response.headers:
-            return await response.read()
+        part = await response.readany()
+        if len(part) == length and response.at_eof():
+            return part
         parts, size = [], 0
-        async for part in response.content.iter_any():
+        while part:
             size += len(part)
             if size > LARGEST_REPLY_BYTES:
                 raise Failed("large", f"{self.name} answered with more than {LARGEST_REPLY_BYTES:,} bytes")
             parts.append(part)
+            part = await response.readany()
         return b"".join(parts)
 
-    @asynccontextmanager
     async def _asked(
-        self,
-        path: str,
-        body: bytes | None,
-        headers: CIMultiDict[str],
-        timeout: aiohttp.ClientTimeout,
-        method: str,
-    ) -> AsyncIterator[Answer]:
+        self, head: str, body: bytes | None, headers: CIMultiDict[str], *, limited: bool
+    ) -> Answer:
+        """Ask; once more where the connection ends at once."""
         if self.private:
             raise Failed("private", f"{self.name} is outside this machine, and privacy is set to local")
-        if self._pool is None:
+        if (pool := self._pool) is None:
             raise Failed("closed", f"{self.name} is not open")
-        with _told(self):
-            async with asyncio.timeout(timeout.total):
-                began = time.monotonic()
-                ask = partial(self._pool.ask, f"{method} {path}", body, headers, timeout)
-                try:
-                    response = await ask()
-                except (aiohttp.ClientConnectorError, TimeoutError):
-                    raise
-                except (aiohttp.ClientConnectionError, ConnectionError):
-                    if time.monotonic() - began > _AT_ONCE_S:
-                        raise
-                    response = await ask()
-                try:
-                    yield response
-                except BaseException:
-                    # A body that was not read to its end must not be left for the next request.
-                    response.close()
-                    raise
-                if response.content.at_eof():
-                    response.release()
-                else:
-                    ending = asyncio.ensure_future(_ended(response))
-                    self._ending.add(ending)
-                    ending.add_done_callback(self._ending.discard)
+        began = time.monotonic()
+        try:
+            connection = pool.kept() or await pool.opened(self._connects)
+            return await pool.ask(connection, head, body, headers, limited=limited)
+        except (aiohttp.ClientConnectorError, TimeoutError):
+            raise
+        except (aiohttp.ClientConnectionError, ConnectionError):
+            if time.monotonic() - began > _AT_ONCE_S:
+                raise
+        connection = await pool.opened(self._connects)
+        return await pool.ask(connection, head, body, headers, limited=limited)
+
+    def _leave(self, response: Answer) -> None:
+        """Have done with an answer; what it may still say is read by nobody."""
+        if response.at_eof():
+            response.release()
+        else:
+            ending = asyncio.ensure_future(_ended(response))
+            self._ending.add(ending)
+            ending.add_done_callback(self._ending.discard)
 
 
-class _Connection(ResponseHandler):
-    """One connection of the pool; it mends two things of aiohttp 3.14 that the chaos tests found.
+class _Asking:
+    """Bounds what is asked of an upstream in time, and turns whatever goes wrong with it into `Failed`."""
 
-    What arrives while nothing was asked would be taken for the answer to the next request, and a body whose chunks
-    make no sense would not end before the total time-out.
-    """
-
-    def is_connected(self) -> bool:
-        """Say whether it may be used again, which the pool asks of a kept connection."""
-        return super().is_connected() and not self.should_close
-
-    def set_exception(self, exc: type[BaseException] | BaseException, *cause: BaseException) -> None:
-        """Note that nothing more can be read, and tell whoever reads the body."""
-        payload = self._payload
-        if payload is not None and not payload.is_eof() and payload.exception() is None:
-            payload.set_exception(aiohttp.ClientPayloadError("the connection cannot be read on"))
-        super().set_exception(exc, *cause)  # type: ignore[arg-type]
-
-
-class _told:
-    """Turn whatever goes wrong with an upstream into `Failed`."""
-
-    __slots__ = ("_began", "_upstream")
+    __slots__ = ("_began", "_cancels", "_late", "_task", "_upstream")
 
     def __init__(self, upstream: Upstream) -> None:
         self._upstream = upstream
+        self._late = False
+
+    def expire(self) -> None:
+        """End it; its own time is up."""
+        self._late = True
+        self._task.cancel()
 
     def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._task, self._cancels = task, task.cancelling()
         self._began = time.monotonic()
+        if self._upstream._totals is not None:
+            self._upstream._totals.begin(self)
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: object) -> None:
+        if self._upstream._totals is not None:
+            self._upstream._totals.end(self)
+        if (
+            self._late
+            and self._task.uncancel() <= self._cancels
+            and isinstance(error, asyncio.CancelledError)
+        ):
+            error = TimeoutError()
         if error is None or isinstance(error, (Failed, asyncio.CancelledError)):
             return
         name, waited_s = self._upstream.name, time.monotonic() - self._began
@@ -296,7 +295,7 @@ async def _ended(response: Answer) -> None:
     """Read to its end what has nothing to say any more, so that its connection can be used again; nobody waits."""
     try:
         async with asyncio.timeout(_ENDS_S):
-            while await response.content.readany():
+            while await response.readany():
                 pass
         response.release()
     except (TimeoutError, aiohttp.ClientError):
