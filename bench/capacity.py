@@ -9,7 +9,7 @@ goals are measured on the second half and on the whole. Beside it stands M/M/c a
 Windows: some of these rows again with a shape of longer windows, as logs of days and months have, with the texture
 inside the windows and without.
 
-Real: a tuned encoder served by a process of its own, its speed measured by bursts of 1 to 16 requests, then a part of
+Real: a tuned encoder served by a process of its own, its speed measured with 1 to 16 clients, then a part of
 the second half of the trace in fast motion by an asynchronous client. Server and client have a core each, for a client
 that takes the server's core is no queue; needs a machine on which nothing else runs.
 
@@ -43,7 +43,8 @@ SECONDS = 90.0
 REPLAYS = 15
 WINDOWS_S = (1.0, 10.0, 60.0, 300.0)
 REAL_LOADS = (0.3, 0.5, 0.7)
-BURSTS = (1, 2, 4, 8, 16)
+CLIENTS = (1, 2, 4, 8, 16)
+ROUNDS, ROUND_S = 6, 1.5
 GOAL = 0.15
 
 
@@ -290,26 +291,24 @@ def judged(cells: list[dict[str, Any]]) -> tuple[dict[str, Any], dict[str, tuple
 # ---- real ----------------------------------------------------------------------------------------------------------
 
 
-async def bursts(
-    address: str, bodies: Sequence[bytes], seconds: float, *, rest: bool
-) -> dict[int, np.ndarray]:
-    """Send requests so many at once; returns the seconds until the last answer, by how many.
-
-    With `rest` the server is left alone for as long as each burst took, else the next follows at once.
-    """
-    took: dict[int, list[float]] = {count: [] for count in BURSTS}
-    until, place = time.perf_counter() + seconds, 0
+async def at_once(
+    address: str, bodies: Sequence[bytes], clients: int, seconds: float, *, rest: bool = False
+) -> np.ndarray:
+    """Ask with so many clients, each again once it was answered, or with `rest` a while later; returns latencies."""
+    latencies: list[float] = []
+    until = time.perf_counter() + seconds
     async with _session() as http:
-        await asyncio.gather(*(_ask(http, address, body) for body in bodies[: max(BURSTS)]))
-        while time.perf_counter() < until:
-            for count in BURSTS:
-                mine = [bodies[(place + i) % len(bodies)] for i in range(count)]
-                place += count
-                began = time.perf_counter()
-                await asyncio.gather(*(_ask(http, address, body) for body in mine))
-                took[count].append(time.perf_counter() - began)
-                await asyncio.sleep(took[count][-1] if rest else 0)
-    return {count: np.array(one) for count, one in took.items()}
+
+        async def client(place: int) -> None:
+            while (began := time.perf_counter()) < until:
+                await _ask(http, address, bodies[place % len(bodies)])
+                latencies.append(time.perf_counter() - began)
+                place += clients
+                if rest:
+                    await asyncio.sleep(latencies[-1])
+
+        await asyncio.gather(*(client(place) for place in range(clients)))
+    return np.array(latencies)
 
 
 async def at_times(address: str, bodies: Sequence[bytes], times: np.ndarray) -> np.ndarray:
@@ -342,34 +341,42 @@ async def _ask(http: Any, address: str, body: bytes) -> None:
         assert reply.status == 200, reply.status
 
 
-def measured(address: str, pid: int, bodies: Sequence[bytes], seconds: float) -> tuple[Any, float]:
-    """Return the speed of a server from bursts, and CPU seconds per second that its worker is busy."""
+def measured(address: str, pid: int, bodies: Sequence[bytes]) -> tuple[Any, float]:
+    """Return the speed of a server, and CPU seconds per second that its worker is busy.
+
+    The server waits for clients that it has just answered, so that so many clients make calls of so many requests.
+    """
     from offramp.capacity import Workers
     from serve import cpu_s
 
-    before, began = cpu_s(pid), time.perf_counter()
-    took = asyncio.run(bursts(address, bodies, seconds, rest=False))
-    cpu = (cpu_s(pid) - before) / (time.perf_counter() - began)
-    rested = asyncio.run(bursts(address, bodies, seconds, rest=True))
-    counts = np.array(list(took), dtype=float)
-    means = np.array([float(one.mean()) for one in took.values()])
+    took: dict[int, list[float]] = {count: [] for count in CLIENTS}
+    alone, rested = [], []
+    busy = used = 0.0
+    asyncio.run(at_once(address, bodies, max(CLIENTS), 2))
+    for _ in range(ROUNDS):  # in turns, for the machine has its moods
+        for count in CLIENTS:
+            before, began = cpu_s(pid), time.perf_counter()
+            found = asyncio.run(at_once(address, bodies, count, ROUND_S))
+            busy, used = busy + time.perf_counter() - began, used + cpu_s(pid) - before
+            took[count].append(float(found.mean()))
+            alone += found.tolist() if count == 1 else []
+        rested.append(float(asyncio.run(at_once(address, bodies, 1, ROUND_S, rest=True)).mean()))
+    means = np.array([float(np.median(one)) for one in took.values()])
     # Errors of a mean grow with its size, so each is held against its own.
-    design = np.stack([np.ones(len(counts)), counts], axis=1) / means[:, None]
-    shared, each = np.linalg.lstsq(design, np.ones(len(counts)), rcond=None)[0]
-    later = float(np.mean([float(rested[n].mean()) - float(took[n].mean()) for n in BURSTS[:3]]))
+    design = np.stack([np.ones(len(CLIENTS)), np.array(CLIENTS)], axis=1) / means[:, None]
+    shared, each = np.linalg.lstsq(design, np.ones(len(CLIENTS)), rcond=None)[0]
     speed = Workers(
         base_s=float(max(each, 1e-5)),
         # Server and worker share a core: reading and writing keep it busy, so nothing is besides.
         shared_s=float(max(shared, 0.0)),
-        waking_s=max(later, 0.0),
+        waking_s=max(float(np.median(np.array(rested) - np.array(took[1]))), 0.0),
         batch=32,
         # Texts differ in length and the machine has its moods: all of it counts as noise of a request's own part.
-        noise_ratio=min(float(took[1].var()) / float(each) ** 2, 4.0),
+        noise_ratio=min(float(np.var(alone)) / float(each) ** 2, 4.0),
         origin="measured",
     )
-    for what, one in (("at once", took), ("after a rest", rested)):
-        print(f"bursts {what}: " + ", ".join(f"{n}: {1e3 * x.mean():.1f} ms" for n, x in one.items()))
-    return speed, cpu
+    print("calls of " + ", ".join(f"{n}: {1e3 * one:.1f} ms" for n, one in zip(CLIENTS, means, strict=True)))
+    return speed, used / busy
 
 
 @contextlib.contextmanager
@@ -403,7 +410,7 @@ def real(folder: Path, seconds: float) -> tuple[dict[str, Any], dict[str, tuple[
     rows, found = part_of(traces()["both"], "second half"), []
     with _apart() as others, server(folder, "encoder", "ours") as (address, pid):
         os.sched_setaffinity(0, others)
-        speed, cpu_ratio = measured(address, pid, bodies, 20.0)
+        speed, cpu_ratio = measured(address, pid, bodies)
         print(
             f"measured: {1e3 * speed.shared_s:.2f} ms per call, {1e3 * speed.base_s:.2f} ms per request, "
             f"{1e3 * speed.waking_s:.2f} ms after a rest; "
