@@ -12,6 +12,8 @@ import fcntl
 import json
 import os
 import shutil
+import sqlite3
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
@@ -347,9 +349,18 @@ def write_text(text: str, path: Path) -> None:
 
 def _pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
-    cursor.execute("PRAGMA journal_mode = WAL")
-    cursor.execute("PRAGMA synchronous = FULL")
     cursor.execute("PRAGMA busy_timeout = 10000")
+    until = time.monotonic() + 10
+    while True:
+        try:
+            cursor.execute("PRAGMA journal_mode = WAL")
+            break
+        except sqlite3.OperationalError as failure:
+            # SQLite waits for a lock, but not for another process that is just switching, too.
+            if "locked" not in str(failure) or time.monotonic() > until:
+                raise
+            time.sleep(0.01)
+    cursor.execute("PRAGMA synchronous = FULL")
     cursor.close()
 
 
