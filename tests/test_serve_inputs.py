@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
+from offramp.ingest.mapping import fields_of_lines
 from offramp.serve.gate import Gate
-from offramp.serve.inputs import Reader, fields_of_lines
+from offramp.serve.inputs import Reader
 from offramp.serve.questions import question
 from offramp.types import Task
 from offramp.web.errors import Refusal

@@ -347,6 +347,24 @@ def write_text(text: str, path: Path) -> None:
         beside.replace(path)
 
 
+@contextmanager
+def held(path: Path, busy: str) -> Iterator[None]:
+    """Hold a lock file for one process; its end, however it comes, lets go.
+
+    Raises:
+        StoreError: another process holds it, in the words of `busy`, or it cannot be made.
+    """
+    with boundary(StoreError, f"locking {str(path)!r}"):
+        path.parent.mkdir(exist_ok=True)
+        handle = path.open("a+")
+    with handle:
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise StoreError(busy) from None
+        yield
+
+
 def _pragmas(connection: Any, record: Any) -> None:
     cursor = connection.cursor()
     cursor.execute("PRAGMA busy_timeout = 10000")

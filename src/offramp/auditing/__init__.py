@@ -25,7 +25,7 @@ from offramp.capture.export import line
 from offramp.capture.texts import masking
 from offramp.errors import ConfigError, DataError, NotFoundError, StoreError, boundary
 from offramp.ingest.chat import flatten
-from offramp.ingest.mapping import json_object, text_of
+from offramp.ingest.mapping import fields_said, text_of
 from offramp.monitor import chosen
 from offramp.monitor.chosen import Estimate, Frame
 from offramp.monitoring.frames import estimated, path_of
@@ -198,10 +198,8 @@ def asked_text(call: Call, task: Task | None) -> str:
     names = task.inputs if task else ()
     if set(names) & _LOGGED:
         return "\n".join(part for name in names if (part := text_of(flat.get(name))))
-    value = json_object(prompt)
-    if value and set(value) <= set(names):
-        return "\n".join(part for name in names if (part := text_of(value.get(name))))
-    return prompt
+    found_fields = fields_said(prompt, names)
+    return "\n".join(part for part in found_fields.values() if part) if found_fields else prompt
 
 
 def task_of(who: Known | None) -> Task | None:

@@ -8,11 +8,10 @@ Trap: a judge's scores are held against the same judge's scores alone, those of 
 deployment has one judge: another model or another word of the rubric waits for the next deployment.
 """
 
-import fcntl
 import json
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import UTC, date, datetime
 from ipaddress import ip_address
@@ -33,6 +32,7 @@ from offramp.monitor.chosen import Frame
 from offramp.monitor.heard import Judgement
 from offramp.monitoring.known import Known
 from offramp.roster import JUDGE
+from offramp.store import held
 from offramp.types import EvalRun, ScoreRun, content_id
 
 if TYPE_CHECKING:
@@ -295,20 +295,11 @@ def _book(workspace: Path, at: float, usd: float) -> None:
         os.fsync(stream.fileno())
 
 
-@contextmanager
-def _alone(workspace: Path) -> Iterator[None]:
+def _alone(workspace: Path) -> AbstractContextManager[None]:
     """Keep two processes from spending the same money.
 
     Raises:
         StoreError: another process holds it.
     """
-    with boundary(StoreError, f"locking the audits in {str(workspace)!r}"):
-        handle = (workspace / "monitor" / _LOCK).open("a+")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"answers were to be judged in {str(workspace)!r}; another process does so; wait for it"
-            ) from None
-        yield
+    busy = f"answers were to be judged in {str(workspace)!r}; another process does so; wait for it"
+    return held(workspace / "monitor" / _LOCK, busy)

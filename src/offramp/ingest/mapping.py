@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from offramp.errors import DataError
+from offramp.models.chat import json_of
 from offramp.types import Frozen
 
 SEPARATOR = " > "
@@ -178,6 +179,40 @@ def json_object(answer: str) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def fields_said(text: str, names: Sequence[str]) -> dict[str, str] | None:
+    """Find the fields of a row in a message, as serving reads them; `None` where there is none of them.
+
+    They are one JSON object of nothing else, the whole message where there is one field, or `name: value` lines.
+    """
+    value = json_of(text) if text.lstrip().startswith("{") else None
+    if isinstance(value, dict) and value and set(value) <= set(names):
+        return {name: text_of(value.get(name)) for name in names}
+    if len(names) == 1:
+        return {names[0]: text}
+    found = fields_of_lines(text, names)
+    return {name: found.get(name, "") for name in names} if found else None
+
+
+def fields_of_lines(text: str, names: Sequence[str]) -> dict[str, str]:
+    r"""Read `name: value` lines, in the order of `names`; lines without a name go on with the value before.
+
+    >>> fields_of_lines("title: a: b\nlong\nbrand: x", ["title", "text", "brand"])
+    {'title': 'a: b\nlong', 'brand': 'x'}
+    """
+    place = {name.casefold(): i for i, name in enumerate(names)}
+    found: dict[str, str] = {}
+    last = -1
+    for line in text.split("\n"):
+        head, colon, rest = line.partition(":")
+        here = place.get(head.strip().casefold(), -1) if colon else -1
+        if here > last:
+            last = here
+            found[names[here]] = rest.removeprefix(" ")
+        elif last >= 0:
+            found[names[last]] += "\n" + line
+    return found
 
 
 def _decoded(value: bytes) -> str:

@@ -13,13 +13,12 @@ against the holdout, everything else against its own first weeks. A call that is
 after it began is not counted.
 """
 
-import fcntl
 import json
 import math
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, field, replace
 from itertools import islice
 from pathlib import Path
@@ -50,7 +49,7 @@ from offramp.monitoring.unlabelled import lines, own_confidence
 from offramp.roster import Roster
 from offramp.shadowing import answer_text
 from offramp.stats.audit import is_drawn
-from offramp.store import write_text
+from offramp.store import held, write_text
 from offramp.types import Finding, MadeBy, content_id
 
 if TYPE_CHECKING:
@@ -394,22 +393,11 @@ def _kept(workspace: Path) -> State:
         return State.from_json(json.loads(path.read_text())) if path.exists() else State()
 
 
-@contextmanager
-def _alone(workspace: Path) -> Iterator[None]:
+def _alone(workspace: Path) -> AbstractContextManager[None]:
     """Hold the monitor of a workspace.
 
     Raises:
         StoreError: another process holds it.
     """
-    folder = workspace / FOLDER
-    with boundary(StoreError, f"locking the monitor in {str(folder)!r}"):
-        folder.mkdir(exist_ok=True)
-        handle = (folder / "lock").open("a+")
-    with handle:
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise StoreError(
-                f"a look was asked for in {str(workspace)!r}; another monitor is looking; wait, or stop it"
-            ) from None
-        yield
+    busy = f"a look was asked for in {str(workspace)!r}; another monitor is looking; wait, or stop it"
+    return held(workspace / FOLDER / "lock", busy)

@@ -6,7 +6,6 @@ Trap: requests are read as the dataset's rows were, as far as their last message
 elsewhere make every request look strange, and then it cannot say.
 """
 
-import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from offramp import rows as _rows
 from offramp.capture import Call
 from offramp.curate.traffic import as_served
 from offramp.errors import OfframpError
-from offramp.models.chat import json_of
+from offramp.ingest.mapping import fields_said
 from offramp.monitor.asked import Asked, Drift
 from offramp.monitor.inputs import MOST_ROWS
 from offramp.monitor.state import Series, State
@@ -163,13 +162,6 @@ def _read(roster: Roster, data: Dataset, texts: Sequence[str]) -> list[str]:
 
 
 def _fields(text: str, names: Sequence[str]) -> list[str]:
-    """Find the fields of a row in a message: an object of them as JSON, or `name: value` lines, else all in one."""
-    value = json_of(text) if text.lstrip().startswith("{") else None
-    if isinstance(value, dict) and value and set(value) <= set(names):
-        return [str(value.get(name) or "") for name in names]
-    if len(names) == 1:
-        return [text]
-    heads = "|".join(re.escape(name) for name in names)
-    parts = re.split(rf"^({heads}):[ \t]?", text, flags=re.MULTILINE | re.IGNORECASE)
-    given = {name.casefold(): part.strip() for name, part in zip(parts[1::2], parts[2::2], strict=True)}
-    return [given.get(name.casefold(), "") for name in names] if given else [text, *[""] * (len(names) - 1)]
+    """Return the fields of a row in a message; where there is none of them, all in one."""
+    found = fields_said(text, names) or {names[0]: text}
+    return [found.get(name, "") for name in names]

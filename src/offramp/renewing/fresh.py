@@ -22,7 +22,7 @@ from offramp.capture import Call, Calls
 from offramp.capture.export import line, rights
 from offramp.errors import NotFoundError
 from offramp.ingest.chat import flatten
-from offramp.ingest.mapping import SEPARATOR, json_object, text_of
+from offramp.ingest.mapping import SEPARATOR, fields_said, json_object, text_of
 from offramp.ingest.mapping import Mapping as Columns
 from offramp.models.chat import MESSAGES, TOOLS, json_of
 from offramp.renew.sides import FreshRow
@@ -177,11 +177,7 @@ def _given(
         return {name: given[name] for name in names} if given else None
     if set(names) & set(_LOGGED):
         return {name: text_of(flat.get(name)) for name in names}
-    prompt = str(flat["prompt"])
-    value = json_of(prompt) if prompt.lstrip().startswith("{") else None
-    if isinstance(value, dict) and value and set(value) <= set(names):
-        return {name: text_of(value.get(name)) for name in names}
-    return {names[0]: prompt} if len(names) == 1 else None
+    return fields_said(str(flat["prompt"]), names)
 
 
 def _group(call: Call, flat: Mapping[str, Any], name: str | None) -> str:

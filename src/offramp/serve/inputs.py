@@ -16,7 +16,7 @@ from typing import Any
 import pyarrow as pa
 
 from offramp import rows as _rows
-from offramp.models.chat import MESSAGES, TOOLS, content_text, json_of, transcript
+from offramp.models.chat import MESSAGES, TOOLS, content_text, transcript
 from offramp.types import Task
 from offramp.web.errors import Refusal
 
@@ -104,13 +104,10 @@ class Reader:
         return table
 
     def _of_text(self, text: str) -> dict[str, str]:
-        found = json_of(text) if text.lstrip().startswith("{") else None
-        if isinstance(found, dict) and found and set(found) <= set(self.task.inputs):
-            return self._named(found)
-        if len(self.task.inputs) == 1:
-            return {self.task.inputs[0]: text}
-        lines = fields_of_lines(text, self.task.inputs)
-        if not lines:
+        from offramp.ingest.mapping import fields_said
+
+        found = fields_said(text, self.task.inputs)
+        if found is None:
             names = ", ".join(self.task.inputs)
             raise Refusal(
                 400,
@@ -118,7 +115,7 @@ class Reader:
                 f'lines, or in `"{EXTENSION}": {{"inputs": {{...}}}}`; found none of them',
                 param="messages",
             )
-        return {name: lines.get(name, "") for name in self.task.inputs}
+        return found
 
     def _of_log(self, text: str, messages: Sequence[Message], body: Mapping[str, Any]) -> dict[str, str]:
         if not set(self.task.inputs) & set(LOGGED) and "metadata" not in body:
@@ -136,26 +133,6 @@ class Reader:
                 param=f"{EXTENSION}.inputs",
             )
         return {name: _text(values.get(name)) for name in self.task.inputs}
-
-
-def fields_of_lines(text: str, names: Sequence[str]) -> dict[str, str]:
-    r"""Read `name: value` lines, in the order of `names`; lines without a name go on with the value before.
-
-    >>> fields_of_lines("title: a: b\nlong\nbrand: x", ["title", "text", "brand"])
-    {'title': 'a: b\nlong', 'brand': 'x'}
-    """
-    place = {name.casefold(): i for i, name in enumerate(names)}
-    found: dict[str, str] = {}
-    last = -1
-    for line in text.split("\n"):
-        head, colon, rest = line.partition(":")
-        here = place.get(head.strip().casefold(), -1) if colon else -1
-        if here > last:
-            last = here
-            found[names[here]] = rest.removeprefix(" ")
-        elif last >= 0:
-            found[names[last]] += "\n" + line
-    return found
 
 
 def _object(value: Any, param: str) -> Mapping[str, Any]:
