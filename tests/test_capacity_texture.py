@@ -96,6 +96,15 @@ def test_what_the_clock_cannot_tell_is_no_texture(step, window_s, finest_s):
     assert all(one < 0.03 for one, _ in found)
 
 
+def test_a_short_log_is_not_taken_for_one_that_knows_dates_alone():
+    # All within a hundredth of a second is near a whole number of days, of hours and of minutes.
+    at = np.cumsum(np.random.default_rng(5).exponential(0.0137e-3, 500))
+
+    assert tick_s(at - at[0]) == 0.0
+    assert tick_s(np.arange(30) * 3600.0) == 3600.0
+    assert tick_s(np.arange(30) * 86_400.0) == 86_400.0
+
+
 def test_windows_are_no_shorter_than_a_step_of_the_clock():
     at = np.repeat(np.arange(200) * 60.0, 5)
 

@@ -72,7 +72,15 @@ def test_speed_is_measured() -> None:
     assert speed is not None
     assert speed.rows_per_s > 0
     assert 0 < speed.latency_p50_s <= speed.latency_p95_s
+    assert [size for size, _ in speed.call_s] == [1, 4, 16]
+    assert all(seconds > 0 for _, seconds in speed.call_s)
     assert "cores" in machine()
+
+
+def test_calls_are_no_larger_than_there_are_rows() -> None:
+    speed = measure(RecordedModel("incumbent", ["A"]), _rows_of(["A"] * 9))
+
+    assert speed is not None and [size for size, _ in speed.call_s] == [1, 4]
 
 
 def test_rows_are_taken_in_the_order_asked() -> None:

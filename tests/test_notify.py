@@ -5,6 +5,8 @@ import logging
 import resource
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -440,42 +442,39 @@ def test_a_file_cut_anywhere_loses_no_message_that_was_whole(
     assert [one.message.id for one in after.waiting()] == [*"abc"[:whole], "d"]
 
 
-@pytest.fixture
-def full_disk(tmp_path: Path):
-    """Let files grow no further than the outbox is when this is called."""
+@contextmanager
+def full_disk(folder: Path) -> Iterator[None]:
+    """Let files grow no further than the outbox is now; only here, for pytest's own output may be a file too."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, ((tmp_path / FILE).stat().st_size, before[1]))
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    resource.setrlimit(resource.RLIMIT_FSIZE, ((folder / FILE).stat().st_size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_nothing_is_sent_that_could_not_be_written_down(
-    tmp_path: Path, full_disk, caplog: pytest.LogCaptureFixture
-):
+def test_nothing_is_sent_that_could_not_be_written_down(tmp_path: Path, caplog: pytest.LogCaptureFixture):
     caplog.set_level(logging.INFO, logger="offramp.notify")
     outbox = Outbox.of(tmp_path)
     outbox.queue([told()], LOG, NOON)
-    full_disk()
 
-    done = deliver(outbox, LOG, NOON)
+    with full_disk(tmp_path):
+        done = deliver(outbox, LOG, NOON)
 
     assert done.failed == 1 and "is the disk full" in done.notes[0]
     assert not [one for one in caplog.records if "text of m" in one.getMessage()]
 
 
-def test_a_confirmation_that_could_not_be_written_down_still_counts_and_is_written_later(
-    tmp_path: Path, full_disk
-):
+def test_a_confirmation_that_could_not_be_written_down_still_counts_and_is_written_later(tmp_path: Path):
     outbox = Outbox.of(tmp_path)
     outbox.queue([told("a")], LOG, NOON)
     (one,) = outbox.waiting()
     assert outbox.claim(one, NOON)
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    full_disk()
 
-    assert outbox.end(one, Outcome(), NOON) == "delivered"
+    with full_disk(tmp_path):
+        assert outbox.end(one, Outcome(), NOON) == "delivered"
+        assert outbox.waiting() == [] and len(Outbox.of(tmp_path).waiting()) == 1
 
-    assert outbox.waiting() == [] and len(Outbox.of(tmp_path).waiting()) == 1
-    resource.setrlimit(resource.RLIMIT_FSIZE, before)
     outbox.queue([told("b")], LOG, NOON)
     deliver(outbox, LOG, NOON)
     assert Outbox.of(tmp_path).waiting() == []

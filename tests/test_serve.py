@@ -20,6 +20,7 @@ import pyarrow as pa
 import pytest
 
 from classical import offers
+from offramp.capacity.measured import round_between
 from offramp.errors import ConfigError
 from offramp.serve import ServeSettings, Serving
 from offramp.serve.questions import Form
@@ -200,6 +201,25 @@ def test_a_full_queue_is_429_and_a_draining_server_answers_what_it_took() -> Non
             await draining
             assert [(await first)[0], (await second)[0], full, late] == [200, 200, (429, "1"), (503, "1")]
             assert 'offramp_serve_requests_total{status="429"} 1' in text
+
+    asyncio.run(main())
+
+
+def test_a_servers_metrics_say_how_fast_it_answers() -> None:
+    async def main() -> None:
+        async with up(served(Sure())) as (address, _), aiohttp.ClientSession() as session:
+
+            async def reading() -> str:
+                async with session.get(f"{address}/metrics") as reply:
+                    return await reply.text()
+
+            before = await reading()
+            for _ in range(3):
+                async with session.post(f"{address}/v1/chat/completions", json=chat(FRUIT)) as reply:
+                    assert reply.status == 200
+            found = round_between(before, await reading())
+            assert (found.calls, found.requests) == (3, 3)
+            assert 0 < found.busy_s < 10
 
     asyncio.run(main())
 

@@ -27,6 +27,10 @@ TIMED_ROWS = 256
 """Rows whose throughput is measured."""
 TIMED_REQUESTS = 40
 """Single rows whose latency is measured."""
+CALL_ROWS = (1, 4, 16)
+"""Sizes of the calls whose seconds are measured, as a server's calls have them when several requests wait."""
+TIMED_CALLS, CALLS_S = 10, 1.0
+"""Calls of each size, in turns; fewer when they take longer than that, but one at least."""
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Speed:
     """Median seconds of a request with one row."""
     latency_p95_s: float
     """95th percentile of the same."""
+    call_s: tuple[tuple[int, float], ...] = ()
+    """Rows of a call and its median seconds, for calls of several sizes."""
 
 
 def evaluate(
@@ -78,7 +84,23 @@ def measure(model: Model, table: pa.Table) -> Speed | None:
         model.answer(table.slice(i, 1))
         times.append(time.perf_counter() - began)
     p50, p95 = np.quantile(times, [0.5, 0.95])
-    return Speed(sample.num_rows / max(seconds, 1e-9), float(p50), float(p95))
+    return Speed(sample.num_rows / max(seconds, 1e-9), float(p50), float(p95), _calls(model, table))
+
+
+def _calls(model: Model, table: pa.Table) -> tuple[tuple[int, float], ...]:
+    """Return the median seconds of a call by its rows; sizes take turns, for a machine has its moods."""
+    took: dict[int, list[float]] = {size: [] for size in CALL_ROWS if size <= table.num_rows}
+    until, place = time.perf_counter() + CALLS_S, 0
+    for turn in range(TIMED_CALLS):
+        for size, times in took.items():
+            if turn and time.perf_counter() > until:
+                break
+            place = 0 if place + size > table.num_rows else place
+            began = time.perf_counter()
+            model.answer(table.slice(place, size))
+            times.append(time.perf_counter() - began)
+            place += size
+    return tuple((size, float(np.median(times))) for size, times in took.items())
 
 
 def cores() -> int:

@@ -87,14 +87,17 @@ class Roster:
     def view(self, data: Dataset) -> pa.Table:
         """Return the rows of a dataset as its ledger leaves them, without what people labelled later."""
         if data.id not in self._views:
-            raw = data.parents[0] if data.stage == "curated" else data.id
-            rows = self._raw(raw)
+            rows = self.arrived(data)
             if data.stage == "curated":
                 folder = self._store.folder(data.id)
                 ledger, splits = (read_table(folder / f"{name}.parquet") for name in ("ledger", "splits"))
                 rows = views.view(rows, ledger, splits, self.made(data))
             self._views[data.id] = rows
         return self._views[data.id]
+
+    def arrived(self, data: Dataset) -> pa.Table:
+        """Return the rows of a dataset as they came in, those that curation leaves out among them."""
+        return self._raw(data.parents[0] if data.stage == "curated" else data.id)
 
     def made(self, data: Dataset) -> pa.Table | None:
         """Return the rows that were made for a dataset, `None` where there are none."""

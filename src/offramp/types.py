@@ -182,6 +182,8 @@ class EvalRun(Record):
     """Median seconds of a request with one row, measured one after another."""
     latency_p95_s: float | None = None
     """95th percentile of the same."""
+    call_s: tuple[tuple[int, float], ...] = ()
+    """Rows of a call and its measured seconds, for calls of several sizes: what a server's queue is planned with."""
     machine: str = ""
     """Where it was measured."""
 

@@ -43,7 +43,8 @@ def drawn(shape: Shape, *, seed: int, most: int) -> Requests:
     pick = (ranks * (len(read) / max(len(times), 1))).astype(np.int64) % len(read)
     read, wrote = read[pick], wrote[pick]
     if shape.token_rates:
-        asked = np.asarray(shape.token_rates, np.float64) / np.maximum(rates, 1e-300)[:, None]
+        # A window of no requests asks for no size; nobody is placed there.
+        asked = np.asarray(shape.token_rates, np.float64) / np.where(rates > 1e-9, rates, np.inf)[:, None]
         read, wrote = (
             _placed(tokens, window, mean) for tokens, mean in ((read, asked[:, 0]), (wrote, asked[:, 1]))
         )
@@ -64,6 +65,7 @@ def _placed(tokens: Floats, window: NDArray[np.int64], wanted: Floats) -> Floats
     Sizes are stretched by what their window lacks, and replaced by the one of their rank among all; and again.
     """
     ordered, counts = np.sort(tokens), np.maximum(np.bincount(window, minlength=len(wanted)), 1)
+    wanted = np.minimum(wanted, float(tokens.max(initial=0.0)) + 1.0)
     stretch, found = np.maximum(wanted, 1e-9), tokens
     for _ in range(ROUNDS):
         found = np.empty_like(tokens)

@@ -24,6 +24,8 @@ LEAST_WINDOW_S = 1.0
 SIZES = 400
 """Requests kept as a sample of all sizes."""
 HOUR_S, MONTH_S = 3600.0, 730 * 3600.0
+LEAST_ARRIVALS, LEAST_SPAN_S = 200, 24 * HOUR_S
+"""Fewer requests, or less than a day of them, say nothing about a month."""
 
 
 class Shape(Frozen):
@@ -98,6 +100,21 @@ class Shape(Frozen):
             sizes=_sample(read, wrote),
             origin=f"{len(at):,} measured requests over {span / HOUR_S:,.2f} h in windows of {width:,.3g} s",
         )
+
+    @classmethod
+    def of_month(
+        cls, times: ArrayLike, inputs: ArrayLike, outputs: ArrayLike, *, requests: float
+    ) -> Self | None:
+        """Describe measured traffic, brought to so many requests a month; `None` when it is too little to tell.
+
+        Raises:
+            DataError: as `of`.
+        """
+        at = np.asarray(times, np.float64)
+        if len(at) < LEAST_ARRIVALS or np.ptp(at) < LEAST_SPAN_S:
+            return None
+        shape = cls.of(at, inputs, outputs)
+        return shape.scaled(requests / (shape.mean_rate * MONTH_S))
 
     @classmethod
     def typical(

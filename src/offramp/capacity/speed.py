@@ -5,7 +5,7 @@ Trap: a published speed holds for the requests it was published for; other sizes
 """
 
 from datetime import date
-from typing import Literal
+from typing import Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -65,6 +65,11 @@ class Workers(Speed):
         """Return how long a worker is busy with each request alone in its call, without `shared_s` and noise."""
         return self.base_s + self.input_token_s * inputs + self.output_token_s * outputs
 
+    def slowed(self, factor: float) -> Self:
+        """Return the same workers on a machine on which all that they do takes `factor` times as long."""
+        parts = ("base_s", "input_token_s", "output_token_s", "shared_s", "waking_s")
+        return self.model_copy(update={name: getattr(self, name) * factor for name in parts})
+
 
 class Batching(Speed):
     """One engine with continuous batching, as vLLM: what waits joins the running requests at the next step.
@@ -93,6 +98,16 @@ class Batching(Speed):
     def request_s(self, read: float, wrote: float, *, running: float) -> float:
         """Return the seconds of an engine that one request takes while so many run."""
         return read / self.prefill_tokens_per_s + wrote * (self.step_s / running + self.step_running_s)
+
+    def slowed(self, factor: float) -> Self:
+        """Return the same engine on a machine on which all that it does takes `factor` times as long."""
+        return self.model_copy(
+            update={
+                "prefill_tokens_per_s": self.prefill_tokens_per_s / factor,
+                "step_s": self.step_s * factor,
+                "step_running_s": self.step_running_s * factor,
+            }
+        )
 
 
 L4_COLD_START_S = 180.0

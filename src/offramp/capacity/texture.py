@@ -24,8 +24,8 @@ Halving = tuple[float, float]
 
 FINEST_S = 0.002
 """Parts are not halved below it."""
-CLOCKS_S = (60.0, 1.0, 0.1, 0.01, 0.001)
-"""Steps in which logs may tell the time."""
+CLOCKS_S = (86_400.0, 3600.0, 60.0, 1.0, 0.1, 0.01, 0.001)
+"""Steps in which logs may tell the time; of dates alone arrivals are even over the day."""
 LEAST_PAIRS = 100
 """Fewer pairs of requests in the same part say nothing about how its halves differ."""
 
@@ -65,7 +65,8 @@ def tick_s(at: Floats) -> float:
     """Return the step in which a log tells the time, `at` from its first request; 0 when it is finer than all known."""
     for step in CLOCKS_S:
         steps = at / step
-        if (np.abs(steps - np.rint(steps)) < 1e-3).all():
+        # A log that is shorter than a step tells nothing of it.
+        if at[-1] >= step and (np.abs(steps - np.rint(steps)) < 1e-3 / max(step, 1.0)).all():
             return step
     return 0.0
 

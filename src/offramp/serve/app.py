@@ -242,6 +242,9 @@ class Serving:
             "offramp_serve_batches_total", "Calls of models.", lambda: batcher.batches, kind="counter"
         )
         metrics.reading("offramp_serve_rows_total", "Rows in them.", lambda: batcher.rows, kind="counter")
+        metrics.reading(
+            "offramp_serve_busy_seconds_total", "Seconds in them.", lambda: batcher.busy_s, kind="counter"
+        )
 
 
 def app(served: Sequence[Served], settings: ServeSettings | None = None) -> Serving:

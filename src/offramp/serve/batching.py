@@ -1,8 +1,9 @@
 """Many requests, one call: what waits while the model is busy is answered together.
 
-There is no timer on the way of a lone request: batches form because the worker was busy. Only when the last batch held
-several requests and fewer are here now does the next one wait for a moment: their askers are about to ask again, and
-without the moment batches of clients that ask in step fall apart into a large and a small one.
+There is no timer on the way of a lone request: batches form because the worker was busy. Only right after a batch of
+several requests, when fewer are here, does the next one wait for a moment: their askers may be about to ask again, and
+without the moment batches of clients that ask in step fall apart into a large and a small one. Where askers do not come
+back, as those of traffic that comes when it likes, the moment is given up: tried again after 1, 3, 7 ... 63 batches.
 Guarantee: answers come to who asked, in any order of asking; a batch that fails fails each of its requests alike, and
 the next batch is answered. Trap: one thread runs the models, so nothing here makes two slow models faster.
 """
@@ -18,6 +19,11 @@ from offramp.web.errors import Refusal
 
 Asked = TypeVar("Asked")
 Told = TypeVar("Told")
+
+IDLE_WAITS = 10
+"""After so many times the moment without a request nobody is about to ask again."""
+MOST_MISSED = 6
+"""Moments in vain after which the pause between two no longer doubles."""
 
 
 class Batcher(Generic[Asked, Told]):
@@ -36,12 +42,15 @@ class Batcher(Generic[Asked, Told]):
         self._waiting: deque[tuple[Asked, asyncio.Future[Told]]] = deque()
         self._came = asyncio.Event()
         self._wanted = 1
+        self._missed = self._skip = 0
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="offramp-model")
         self._task: asyncio.Task[None] | None = None
         self.batches = 0
         """Calls so far."""
         self.rows = 0
         """Requests answered by them."""
+        self.busy_s = 0.0
+        """Seconds that they took."""
         self.running = 0
         """Requests in the call under way."""
 
@@ -87,37 +96,57 @@ class Batcher(Generic[Asked, Told]):
         self._thread.shutdown(wait=True)
 
     async def _work(self) -> None:
-        loop, last = asyncio.get_running_loop(), 1
+        loop, last, ended = asyncio.get_running_loop(), 1, 0.0
         while True:
             while not self._waiting:
                 self._wanted = 1
                 self._came.clear()
                 await self._came.wait()
-            await self._gather(min(last, self._max_batch))
-            batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
-            # Who hung up is not worth an answer.
-            batch = [(item, future) for item, future in batch if not future.done()]
+            if loop.time() - ended <= IDLE_WAITS * self._wait_s:
+                await self._gather(min(last, self._max_batch))
+            batch = self._taken()
             if not batch:
                 continue
             self.running = last = len(batch)
-            try:
-                told = await loop.run_in_executor(self._thread, self._answer, [item for item, _ in batch])
-            except Exception as failure:
-                for _, future in batch:
-                    if not future.done():
-                        future.set_exception(failure)
-            else:
-                for (_, future), one in zip(batch, told, strict=True):
-                    if not future.done():
-                        future.set_result(one)
+            began = loop.time()
+            await self._answered(batch)
             self.batches, self.rows, self.running = self.batches + 1, self.rows + len(batch), 0
+            ended = loop.time()
+            self.busy_s += ended - began
+
+    async def _answered(self, batch: list[tuple[Asked, asyncio.Future[Told]]]) -> None:
+        """Ask the model and tell everyone who still listens."""
+        items = [item for item, _ in batch]
+        try:
+            told = await asyncio.get_running_loop().run_in_executor(self._thread, self._answer, items)
+        except Exception as failure:
+            for _, future in batch:
+                if not future.done():
+                    future.set_exception(failure)
+        else:
+            for (_, future), one in zip(batch, told, strict=True):
+                if not future.done():
+                    future.set_result(one)
+
+    def _taken(self) -> list[tuple[Asked, asyncio.Future[Told]]]:
+        """Take the next batch from those who wait."""
+        batch = [self._waiting.popleft() for _ in range(min(self._max_batch, len(self._waiting)))]
+        # Who hung up is not worth an answer.
+        return [(item, future) for item, future in batch if not future.done()]
 
     async def _gather(self, wanted: int) -> None:
-        """Wait a moment for as many as the last batch had."""
-        if len(self._waiting) >= wanted or not self._wait_s:
+        """Wait a moment for as many as the last batch had, unless that was in vain lately."""
+        missing = wanted - len(self._waiting)
+        if missing <= 0:
+            return
+        if self._skip:
+            self._skip -= 1
             return
         self._wanted = wanted
         self._came.clear()
         with suppress(TimeoutError):
             await asyncio.wait_for(self._came.wait(), self._wait_s)
         self._wanted = 1
+        came = missing - (wanted - len(self._waiting))
+        self._missed = 0 if 2 * came >= missing else min(self._missed + 1, MOST_MISSED)
+        self._skip = 2**self._missed - 1
