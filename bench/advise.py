@@ -6,6 +6,7 @@ mid-month, instructions in the first message, one generic system prompt for seve
 Thresholds were chosen on other tasks, other data sets and other wordings (`DEV`). Two baselines stand beside: one task
 per system prompt, and k-means over an embedding of the prompt that is told the true number of tasks (both on every
 tenth call).
+The twelve written scenarios of `tests/advise_scenarios.py` are advised on too: right advice for the right reason.
 Trap: all wordings of a task get the same kind of answer, because the answers are the data sets' own; a real model
 changes its style with its prompt, so real free-text tasks are harder to put together than these.
 """
@@ -25,10 +26,11 @@ import pyarrow as pa
 import pyarrow.feather as feather
 
 from _advise_log import BEGIN_S, MONTH_S, table_of
-from _common import SMALL, data_dir, emit, table
+from _common import ROOT, SMALL, data_dir, emit, table
 from offramp.advise.discover import FoundTask, Tasks, find_tasks
 
 COUNT = 1_200 if SMALL else 200_000
+SCENARIO_COUNT = 2 if SMALL else 12
 EXTRA_COUNT = 600 if SMALL else 20_000
 SEED, EXTRA_SEEDS = 101, (102,) if SMALL else (102, 103, 104, 105)
 BASELINE_STEP = 1 if SMALL else 10
@@ -133,6 +135,14 @@ def ids_kept(early: np.ndarray, before: Tasks, late: np.ndarray, after: Tasks) -
     return kept / len(late)
 
 
+def scenarios() -> dict[str, list[str]]:
+    """Return what is wrong with the advice in each written scenario, nothing where it is right."""
+    sys.path.insert(0, str(ROOT / "tests"))
+    from advise_scenarios import SCENARIOS, advised, mistakes
+
+    return {one.name: mistakes(one, advised(one)) for one in SCENARIOS[:SCENARIO_COUNT]}
+
+
 def main() -> None:
     """Measure the large log, then smaller ones of other seeds."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -181,7 +191,11 @@ def main() -> None:
     table(rows, ["method", "seed", "calls", "ARI", "tasks", "true"])
     print(*wrong, sep="\n")
     print(stable)
+    written = scenarios()
+    right = sum(not wrong_in for wrong_in in written.values())
+    print(*(f"wrong: {name}: {text}" for name, texts in written.items() for text in texts), sep="\n")
     figures = {
+        "scenarios": written,
         "discovery": {
             "half": half, "calls": COUNT, "seed": SEED, "ari": score, "tasks": len(found.tasks),
             "true_tasks": len(names), "rows": rows, "confusions": wrong, "extra_ari": spread, **took, **stable,
@@ -196,6 +210,7 @@ def main() -> None:
         {
             "adjusted Rand index": (round(score, 4), ARI_GOAL, score >= ARI_GOAL),
             "adjusted Rand index, worst seed": (round(lowest, 4), ARI_GOAL, lowest >= ARI_GOAL),
+            "scenarios right": (right, len(written), right == len(written)),
             "same tasks in any order of rows": (same, True, same),
             "calls that keep their task's id over an edit": (
                 round(stable["ids_kept_ratio"], 4), ARI_GOAL, stable["ids_kept_ratio"] >= ARI_GOAL),

@@ -4,17 +4,25 @@ Each is a made-up log of a few hundred calls over four weeks, which stands for a
 priced on 2026-11-21. The logs go the whole way: calls, tasks, profiles, readiness, options, words.
 """
 
+import dataclasses
+import functools
 import random
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import Any
 
 import pyarrow as pa
 
+from offramp.advise.advice import Advice
 from offramp.advise.calls import table_of
-from offramp.cost import Measured
+from offramp.advise.profile import Eyes
+from offramp.advise.settings import AdviseSettings
+from offramp.advising import Basis, advise, basis_of
+from offramp.cost import CostSettings, Measured
+from offramp.settings import Settings
 
+DAY = date(2026, 11, 21)
 DAYS = 28
 FIRST = datetime(2026, 10, 20, tzinfo=UTC).timestamp()
 _MONTHS = DAYS * 24 / 730
@@ -260,14 +268,14 @@ SCENARIOS = (
     ),
     Scenario(
         "caching the prompt wins",
-        "A handbook of thousands of tokens goes along with every short question to an already cheap model.",
+        "A handbook of thousands of tokens goes with every short question; the vendor caches what a request marks.",
         (
             Job(
                 HANDBOOK,
                 texts=NOTES,
                 labels=(),
                 tokens=(6_500, 60),
-                model="gpt-6-luna",
+                model="claude-haiku-4-5",
                 per_month=4_000_000,
                 calls=400,
                 inputs=400,
@@ -325,3 +333,37 @@ SCENARIOS = (
         replaces=True,
     ),
 )
+
+
+@functools.cache
+def sight() -> Eyes:
+    """Open the eyes once: they take seconds."""
+    return basis_of(Settings()).eyes
+
+
+def advised(scenario: Scenario) -> Advice:
+    """Return the advice on the log; a model of one's own is measured once its task is found."""
+    table = scenario.table()
+    settings = AdviseSettings(**{"sample_ratio": scenario.sample_ratio, **scenario.advise})
+    basis = Basis(advise=settings, cost=CostSettings(as_of=DAY, **scenario.cost), eyes=sight())
+    found, known = advise(table, basis=basis)
+    if scenario.measured is not None:
+        measured = {one.task.id: (scenario.measured,) for one in found.tasks}
+        found, _ = advise(table, basis=dataclasses.replace(basis, measured=measured), known=known)
+    return found
+
+
+def mistakes(scenario: Scenario, found: Advice) -> list[str]:
+    """Return what a person who knows the field would have said otherwise; empty when the advice is right."""
+    wrong = []
+    if not scenario.pieces and len(found.tasks) != len(scenario.jobs):
+        wrong.append(f"{len(found.tasks)} tasks were found, and there are {len(scenario.jobs)}")
+    first = [one for one in found.tasks if one.task.samples[0].startswith("j0-")]
+    one = max(first, key=lambda one: one.task.calls)
+    said = " ".join((one.sentence, *one.reasons))
+    if (one.action, one.replaces) != (scenario.action, scenario.replaces):
+        wrong.append(f"{one.action!r} was advised instead of {scenario.action!r}: {said}")
+    wrong += [f"{words!r} was not said: {said}" for words in scenario.because if words not in said]
+    if (found.first is not None) != scenario.replaces:
+        wrong.append(f"the first task to replace was {found.first!r}")
+    return wrong

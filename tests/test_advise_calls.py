@@ -57,6 +57,9 @@ def test_good_calls_pass_without_a_word():
         ({"input_tokens": 10**12}, "input_tokens", "input_tokens_absurd"),
         ({"output_tokens": 2**62}, "output_tokens", "output_tokens_absurd"),
         ({"cached_tokens": 11}, "cached_tokens", "cached_over_input"),
+        ({"output_tokens": 9_000_000}, "output_tokens", "output_tokens_absurd"),
+        ({"written_tokens": -1}, "written_tokens", "written_tokens_negative"),
+        ({"cached_tokens": 6, "written_tokens": 5}, "written_tokens", "written_over_input"),
         ({"input_tokens": 3, "prompt_chars": 5000}, "input_tokens", "input_tokens_few"),
         ({"output_tokens": 1, "answer": "x" * 500}, "output_tokens", "output_tokens_few"),
         ({"at": NOW + 2 * 3600}, "at", "future"),
@@ -132,7 +135,7 @@ def test_one_day_of_data_is_named():
 def test_logs_without_usage_models_or_times_say_so():
     rows = [call(n, input_tokens=None, model=None, at=None) for n in range(5)]
 
-    assert kinds(checked(table_of(rows), NOW)) == {"no_tokens": 5, "no_model": 5, "no_time": 5, "short": 5}
+    assert kinds(checked(table_of(rows), NOW)) == {"no_tokens": 5, "no_model": 5, "no_time": 5}
 
 
 def test_latencies_in_milliseconds_are_suspected():

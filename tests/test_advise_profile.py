@@ -121,7 +121,8 @@ def test_calls_without_times_have_no_volume_and_no_money():
     assert found.calls_per_month == 0.0
     assert found.usd_per_month is None
     assert found.hourly == ()
-    assert kinds(found) == {"no_volume": 50, "unpriced": 50}
+    assert kinds(found) == {"no_volume": 50}
+    assert found.unpriced == ()
 
 
 def test_calls_of_unknown_time_still_count():
@@ -256,6 +257,95 @@ def test_names_as_logs_write_them_are_found_in_the_price_book(model, provider):
     found = profile([call(n, model=model, provider=provider) for n in range(672)])
 
     assert float(found.usd_per_month) == pytest.approx(730 * 0.00075)
+
+
+def test_one_logged_cost_is_not_the_whole_bill():
+    rows = [call(n, model="nobody-1", provider=None) for n in range(672)]
+
+    one = profile([rows[0] | {"cost": 5.0, "currency": "USD"}, *rows[1:]])
+    some = profile([row | ({"cost": 0.001} if n % 5 == 0 else {}) for n, row in enumerate(rows)])
+
+    assert one.usd_per_month is None
+    assert "1 of 672 calls have a logged cost" in one.problems[0].what
+    assert float(some.usd_per_month) == pytest.approx(0.73)
+    assert kinds(some) == {"part_logged": 672}
+
+
+def test_tokens_written_into_a_cache_cost_what_the_vendor_asks():
+    rows = [call(n, model="claude-haiku-4-5", provider="anthropic", written_tokens=800) for n in range(672)]
+
+    # 200 fresh at $1, 800 written at $1.25 and 1,000 answered at $5 per million.
+    assert float(profile(rows).usd_per_month) == pytest.approx(730 * 0.0062)
+
+
+@pytest.mark.parametrize(
+    ("tier", "model", "usd", "problems"),
+    [
+        ("batch", "gpt-4o-mini", 0.000375, {}),
+        ("default", "gpt-4o-mini", 0.00075, {}),
+        ("priority", "gpt-4o-mini", 0.00075, {"tier_price": 672}),
+    ],
+)
+def test_calls_are_priced_as_they_were_sold(tier, model, usd, problems):
+    found = profile([call(n, model=model, service_tier=tier) for n in range(672)])
+
+    assert float(found.usd_per_month) == pytest.approx(730 * usd)
+    assert kinds(found) == problems
+
+
+def test_a_batch_price_that_nobody_knows_is_said_and_not_guessed():
+    found = profile(
+        [call(n, model="deepseek-chat", provider="deepseek", service_tier="batch") for n in range(672)]
+    )
+
+    assert (
+        found.usd_per_month
+        == profile([call(n, model="deepseek-chat", provider="deepseek") for n in range(672)]).usd_per_month
+    )
+    assert kinds(found) == {"tier_price": 672}
+
+
+@pytest.mark.parametrize(
+    ("model", "provider"),
+    [
+        ("meta-llama/Llama-3.3-70B-Instruct", "vllm"),
+        ("hosted_vllm/meta-llama/Llama-3.3-70B-Instruct", None),
+        ("gpt-4o-mini", "acme"),
+    ],
+)
+def test_a_vendor_that_nobody_knows_gets_nobody_elses_price(model, provider):
+    found = profile([call(n, model=model, provider=provider) for n in range(672)])
+
+    assert found.usd_per_month is None
+    assert kinds(found) == {"unpriced": 672}
+
+
+def test_a_model_that_its_vendor_has_no_price_of_is_priced_as_anothers_and_says_so():
+    found = profile([call(n, provider="groq") for n in range(672)])
+
+    assert float(found.usd_per_month) == pytest.approx(730 * 0.00075)
+    assert kinds(found) == {"other_vendor": 672}
+
+
+def test_an_alias_is_priced_by_the_models_that_answered():
+    rows = [
+        call(n, model="prod", provider=None, response_model="gpt-4o" if n % 2 else "gpt-4o-mini")
+        for n in range(672)
+    ]
+
+    found = profile(rows)
+
+    assert float(found.usd_per_month) == pytest.approx(365 * (0.00075 + 0.0125))
+    assert [(use.model, use.priced_as) for use in found.models] == [
+        ("prod", "gpt-4o-mini"),
+        ("prod", "gpt-4o"),
+    ]
+
+
+def test_snapshots_of_one_model_are_one_model():
+    rows = [call(n, response_model=f"gpt-4o-mini-2024-07-{18 + n % 2}") for n in range(100)]
+
+    assert [(use.model, use.calls) for use in profile(rows).models] == [("gpt-4o-mini", 100)]
 
 
 # ---- speed and failures ----------------------------------------------------------------------------------------

@@ -114,6 +114,15 @@ def test_a_model_that_its_vendor_switches_off_must_be_replaced(when, words):
     assert "https://" in trigger.sentence
 
 
+def test_a_vendors_shutdown_date_is_not_taken_for_another_vendor_of_the_same_model():
+    when = date(2026, 11, 21)
+
+    for own in ({"provider": "openai", "model": "gpt-4o-mini"}, {"provider": None, "model": "gpt-4o-mini"}):
+        assert "shutdown" in found(when=when, **own)
+    for other in ({"provider": "azure", "model": "gpt-4o-mini"}, {"model": "azure/gpt-4o-mini"}):
+        assert "shutdown" not in found(when=when, **other)
+
+
 def test_a_shutdown_of_a_model_that_answers_little_weighs_less():
     trigger = found(model=lambda n: "gpt-4o-mini" if n % 10 == 0 else "gpt-6-luna", when=date(2026, 11, 21))[
         "shutdown"

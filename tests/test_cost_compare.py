@@ -20,6 +20,7 @@ from offramp.cost import (
     compare,
 )
 from offramp.cost.sensitivity import npv_usd
+from offramp.cost.ways import Option, shutdown
 from offramp.errors import ConfigError, NotFoundError
 
 TODAY = date(2026, 11, 21)
@@ -118,6 +119,28 @@ def test_one_off_costs_are_broken_down():
     ]
 
 
+def test_other_one_off_costs_of_the_settings_are_paid_for_a_model_of_ones_own():
+    found, dear = (compare(case(settings=with_settings(one_off_usd=usd))) for usd in (0, 50_000))
+
+    for key in ("cpu:encoder", "gpu:L4:on demand", "cascade:encoder", "few-shot"):
+        assert dear.option(key).one_off_usd == found.option(key).one_off_usd + 50_000
+        assert dear.option(key).npv_usd == found.option(key).npv_usd - 50_000
+    for key in ("today", "cache", "batch", "api:openai:gpt-6-luna"):
+        assert dear.option(key).one_off_usd == found.option(key).one_off_usd
+    assert dear.option("cpu:encoder").one_off[-1].name == "other"
+
+
+def test_the_saving_has_a_range_at_equal_volumes():
+    found = compare(case(requests_low=Decimal(50_000), requests_high=Decimal(4_000_000)))
+    luna, today = found.option("api:openai:gpt-6-luna"), found.today
+
+    # $4.20 and $0.21 for 1,000 requests, 50 to 4,000 times.
+    assert cents(luna.saved_low_usd) == "199.50"
+    assert cents(luna.saved_high_usd) == "15960.00"
+    assert today.low - luna.high == 210 - 840
+    assert (today.saved_low_usd, today.saved_high_usd) == (0, 0)
+
+
 def test_others_on_the_same_gpu_pay_their_part():
     alone, shared = (compare(case()).option(key) for key in ("gpu:L4:on demand", "shared gpu"))
 
@@ -147,6 +170,39 @@ def test_private_data_rule_out_every_vendor():
     assert found.option("cpu:encoder").feasible
     assert found.best.startswith(("cpu", "gpu", "shared"))
     assert "Doing nothing is no way out" in found.conclusion
+
+
+def test_today_is_inside_only_where_somebody_said_so():
+    two = Incumbent(name="gpt-6-sol and 1 more", usd_per_1k_requests=Decimal(10))
+    own = two.model_copy(update={"inside": True})
+
+    assert "a vendor sees it" in why(compare(case(incumbent=two, private=True)), "today")
+    assert compare(case(incumbent=own, private=True)).today.feasible
+
+
+def test_each_of_several_models_of_today_has_its_shutdown_looked_up():
+    two = Incumbent(
+        name="gpt-6-sol and 1 more",
+        usd_per_1k_requests=Decimal(10),
+        others=(("gpt-6-sol", "openai"), ("gpt-4o", "openai")),
+    )
+
+    assert compare(case(incumbent=two)).today.why_not == ("gpt-4o stops answering on 2027-01-14",)
+
+
+@pytest.mark.parametrize(
+    ("model", "provider", "gone"),
+    [
+        ("gpt-4o-mini", "openai", True),
+        ("openai/gpt-4o-mini", "openai", True),
+        ("openai/gpt-4o-mini", None, True),
+        ("gpt-4o-mini", "azure", False),
+        ("azure/gpt-4o-mini", None, False),
+        ("azure/gpt-4o-mini", "azure", False),
+    ],
+)
+def test_a_shutdown_is_found_by_the_name_in_a_log_and_not_for_another_vendor(model, provider, gone):
+    assert (shutdown(model, provider) is not None) is gone
 
 
 def test_a_latency_target_rules_out_what_is_known_to_be_slower():
@@ -195,6 +251,42 @@ def test_without_a_measured_model_labels_get_a_typical_one_and_texts_none():
     assert {"own model on CPU", "cascade"} <= {one.name for one in text.unpriced}
 
 
+def test_the_typical_encoder_is_slower_with_long_texts_and_closed_past_what_it_reads():
+    def typical(size: int, fixed: int) -> Option:
+        found = compare(case(candidates=(), mix=mix(10_000_000, size), static_tokens=fixed))
+        return next(option for option in found.options if option.kind == "cpu")
+
+    short, fixed, long = typical(500, 0), typical(60_000, 59_500), typical(5000, 0)
+    assert short.feasible and short.usd_per_month == fixed.usd_per_month
+    # 3.8 requests a second, of which one machine carries 36 (30 % of 120) or 3.6.
+    assert "assumed: 12 rows/s of 5,000 tokens" in long.notes[0]
+    assert (short.machines, long.machines) == (1, 2)
+    assert typical(8192, 0).feasible
+    assert "100% of the requests are longer than the 8,192 tokens" in typical(8193, 0).why_not[0]
+
+
+def test_a_published_gpu_speed_holds_up_to_the_context_of_its_model():
+    long, fits = (compare(case(mix=mix(10_000, size, 500), prunable_tokens=0)) for size in (200_000, 30_000))
+
+    for key in ("gpu:L4:on demand", "gpu:H100:on demand", "few-shot", "shared gpu"):
+        assert "longer than the 32,768 tokens" in why(long, key)
+    assert fits.option("gpu:L4:on demand").feasible
+    # What was measured here was measured with these requests.
+    assert long.option("cpu:encoder").feasible
+
+
+def test_one_long_request_of_many_closes_no_way():
+    few = RequestMix.of([900] * 96 + [9000] * 4, [5] * 100, requests_per_month=100_000)
+    many = RequestMix.of([900] * 94 + [9000] * 6, [5] * 100, requests_per_month=100_000)
+
+    open_, closed = (
+        next(o for o in compare(case(candidates=(), mix=one, static_tokens=0)).options if o.kind == "cpu")
+        for one in (few, many)
+    )
+    assert open_.feasible
+    assert closed.why_not == ("6% of the requests are longer than the 8,192 tokens that such a model takes",)
+
+
 def test_an_incumbent_that_nobody_prices_is_an_error_and_not_zero():
     with pytest.raises(NotFoundError, match="gpt-0"):
         compare(case(incumbent=Incumbent(name="gpt-0", model="gpt-0", provider="openai")))
@@ -210,6 +302,29 @@ def test_an_alternative_that_nobody_prices_is_left_out_by_name(tmp_path):
         found = compare(case())
 
     assert "openai gpt-0" in {one.name for one in found.unpriced}
+
+
+def test_alternatives_are_offered_from_the_day_that_the_book_knows_them():
+    before, early = (compare(case(when=date(2026, *day))) for day in ((11, 20), (9, 1)))
+
+    assert "api:openai:gpt-6-luna" in {option.key for option in before.options}
+    assert [option for option in early.options if option.kind == "api"] == []
+    (none,) = [one for one in early.left_out if one.name == "a cheaper API"]
+    assert none.unpriced and "none is known that was sold on 2026-09-01" in none.why
+
+
+def test_in_2024_the_alternatives_are_those_of_our_history():
+    gpt4 = Incumbent(name="gpt-4", model="gpt-4", provider="openai")
+
+    found = compare(
+        case(mix=mix(100_000, 1000, 1000), incumbent=gpt4, when=date(2024, 6, 1), output_kind="text")
+    )
+
+    # The case study's rows.
+    assert cents(found.today.usd_per_month) == "9000.00"
+    mistral = found.option("api:together:mistralai/Mistral-7B-Instruct-v0.2")
+    assert cents(mistral.usd_per_month) == "40.00"
+    assert "api:openai:gpt-6-luna" not in {option.key for option in found.options}
 
 
 def test_your_own_price_of_today_is_the_reference():
@@ -232,6 +347,28 @@ def test_the_discounts_of_an_own_price_keep_its_ratio_to_the_list_price():
     assert cents(found.option("batch").usd_per_month) == "1050.00"
     assert "list price times 0.5" in found.option("batch").notes[0]
     assert {"ours, batch API", "ours, prompt cache"} <= {one.name for one in without.unpriced}
+
+
+def test_the_curve_of_a_cache_is_what_a_comparison_of_each_volume_says():
+    long = case(mix=mix(40_000, 6500, 60), static_tokens=6000)
+    found = compare(long)
+
+    for point in found.curve("cache")[::5]:
+        again = compare(long.model_copy(update={"mix": long.mix.at(point.requests_per_month)}))
+        cached = [option.usd_per_month for option in again.options if option.key == "cache"]
+        if cached:
+            assert abs(cached[0] - point.usd_per_month) < Decimal("1e-9")
+        else:
+            assert point.usd_per_month >= again.today.usd_per_month
+    even = found.option("cache").break_even_requests
+    first = min(
+        p.requests_per_month
+        for p in found.curve("cache")
+        if p.usd_per_month < found.today.usd_at(p.requests_per_month)
+    )
+    assert even is not None and even <= first
+    assert found.option("cache").usd_at(even) <= found.today.usd_at(even)
+    assert found.option("cache").usd_at(even - 1) > found.today.usd_at(even - 1)
 
 
 def test_a_short_prompt_is_not_cached_and_a_cached_one_not_again():
@@ -316,6 +453,15 @@ def test_what_if_reads_absolute_numbers_too():
         ("volume", "twice", "requests per month, or `x2`"),
         ("volume", "x0", "requests per month, or `x2`"),
         ("volume", "nan", "requests per month, or `x2`"),
+        ("volume", "1e40", "up to 1,000,000,000,000"),
+        ("input_tokens", "1e9", "up to 10,000,000"),
+        ("usd_per_1k_requests", "0", "above 0"),
+        ("usd_per_1k_requests", "-5", "above 0"),
+        ("usd_per_1k_requests", "nan", "above 0"),
+        ("growth", "1e300", "up to 2"),
+        ("growth", "nan", "up to 2"),
+        ("engineering_hours", "inf", "hours of engineering, 0 or more"),
+        ("latency", "inf", "seconds within which"),
         ("price_fall", "1.5", "the yearly fall of API prices, 0-1"),
         ("utilisation", "0", "0-1"),
         ("escalation", "2", "0-1"),
@@ -327,6 +473,14 @@ def test_what_if_reads_absolute_numbers_too():
 def test_what_if_refuses_what_it_does_not_understand(key, text, words):
     with pytest.raises(ConfigError, match=words):
         case().what_if({key: text})
+
+
+@pytest.mark.parametrize(
+    "name", ["engineering_hours", "one_off_usd", "usd_per_hour", "incumbent_usd_per_1k_requests"]
+)
+def test_no_setting_is_infinite(name):
+    with pytest.raises(ValueError, match="finite number"):
+        with_settings(**{name: float("inf")})
 
 
 def test_escalation_cannot_be_asked_for_where_nothing_was_measured():
@@ -395,5 +549,6 @@ def test_no_way_is_free_and_all_figures_agree(one):
         same = npv_usd(option, today, horizon=found.horizon, requests=one.requests)
         assert same == option.npv_usd
         assert found.curve(option.key)[20].usd_per_month == option.usd_per_month
+        assert option.saved_low_usd <= option.saved_usd_per_month <= option.saved_high_usd
     for key in (found.best, found.options[-1].key):
         assert all(swing.npv_usd == found.option(key).npv_usd for swing in found.swings(key))

@@ -180,6 +180,21 @@ def test_measured_figures_stand_in_the_records(ws: Workspace) -> None:
     assert float(cost.table["saved_usd_per_month"]) != 0
 
 
+def test_own_models_are_planned_by_queueing_with_the_arrivals_of_the_log(ws: Workspace) -> None:
+    run = ws.evaluate(ws.candidate("chosen"), ws.curate())
+    own = next(
+        one
+        for one in ws.show("cost")[0].comparison["options"]
+        if one["kind"] == "cpu" and one["basis"] == "measured"
+    )
+
+    assert [size for size, _ in run.call_s] == [1, 4, 16]
+    assert own["latency_note"].endswith("predicted by queueing")
+    assert any("the busiest hour is" in note or "by queueing" in note for note in own["notes"])
+    # Nobody is answered faster than by a model that nobody else asks.
+    assert own["latency_p95_s"] >= run.latency_p50_s
+
+
 def test_the_climb_is_kept_with_its_reason(ws: Workspace) -> None:
     climb = ws.show("climb")[0]
 

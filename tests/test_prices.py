@@ -428,6 +428,16 @@ def test_an_entry_of_the_users_file_replaces_the_carried_one_and_others_stay(tmp
     assert prices.instance("gcp-g2-standard-4").usd_per_hour == Decimal("0.706832276")
 
 
+def test_a_books_digest_follows_the_files_over_it(tmp_path):
+    before = prices.load(tmp_path).digest
+    (tmp_path / OVERLAY).write_text("rules: []")
+    once = prices.load(tmp_path).digest
+    (tmp_path / OVERLAY).write_text("rules: [] ")
+
+    assert before == Book().digest == ""
+    assert len({before, once, prices.load(tmp_path).digest}) == 3
+
+
 def test_a_folder_without_files_changes_nothing(tmp_path):
     book = prices.load(tmp_path / "nothing")
 
@@ -633,6 +643,45 @@ def test_a_free_model_is_shown_with_its_problem():
     assert shown.problem == "no price above zero per 1M input tokens and per 1M output tokens: give your own"
     with pytest.raises(NotFoundError):
         prices.known("no-such-model", "openai", TODAY)
+
+
+@pytest.mark.parametrize(
+    ("model", "day", "usd"),
+    [
+        ("gpt-4o-2024-05-13", date(2024, 6, 1), ("5", "15")),
+        ("gpt-3.5-turbo-0613", date(2024, 6, 1), ("1.5", "2")),
+        ("gpt-4", TODAY - timedelta(days=365), ("30", "60")),
+    ],
+)
+def test_a_model_is_shown_at_the_price_of_the_day_that_a_quote_has(model, day, usd):
+    shown = prices.known(model, "openai", day)
+    listed = next(line for line in prices.models(day, provider="openai") if line.model == shown.model)
+
+    assert (shown.usd["1M input tokens"], shown.usd["1M output tokens"]) == tuple(map(Decimal, usd))
+    assert (listed.usd_per_mtok_input, shown.problem) == (Decimal(usd[0]), "")
+    quote = prices.quote(model, "openai", tokens=tokens(1000, 1000), when=day)
+    assert quote.usd_per_request * 1000 == sum(map(Decimal, usd))
+
+
+@pytest.mark.parametrize(
+    ("model", "day"), [("gpt-4o", date(2024, 6, 1)), ("gpt-3.5-turbo-0613", date(2019, 1, 1))]
+)
+def test_before_the_first_known_day_a_model_has_a_problem_and_no_price(model, day):
+    shown = prices.known(model, "openai", day)
+    listed = {line.model: line for line in prices.models(day)}
+
+    assert (shown.usd, shown.batch_usd) == ({}, {})
+    assert "genai-prices records no change before 2025-05-22" in shown.problem
+    assert listed["gpt-4o"].usd_per_mtok_input is None
+
+
+def test_the_history_of_a_model_goes_on_where_ours_ends():
+    snapshot, forever = (
+        prices.known(name, "openai", TODAY).history for name in ("gpt-4o-2024-05-13", "gpt-3.5-turbo-0613")
+    )
+
+    assert [period.since for period in snapshot] == [date(2024, 5, 13), date(2025, 5, 22)]
+    assert [period.since for period in forever] == [date(2023, 6, 13)]
 
 
 def test_a_book_is_the_same_wherever_it_is_made():

@@ -97,6 +97,7 @@ def test_what_anthropic_reads_from_its_cache_is_part_of_the_prompt(tmp_path):
     found = only(read_logs([lines(tmp_path / "log.jsonl", [{"request": request, "response": response}])]))
 
     assert (found["input_tokens"], found["cached_tokens"], found["output_tokens"]) == (1025, 1000, 2)
+    assert found["written_tokens"] == 20
     assert (found["system"], found["user"], found["answer"]) == ("Be kind.", "Hi", "Hello")
 
 
@@ -289,6 +290,44 @@ def test_counts_beyond_any_integer_are_kept_for_the_look_to_flag(tmp_path):
     assert (found["input_tokens"], found["output_tokens"]) == (2**62, -(2**62))
 
 
+def test_a_cached_count_beyond_any_integer_does_not_refuse_the_log(tmp_path):
+    usage = {"prompt_tokens": 20, "completion_tokens": 4, "prompt_tokens_details": {"cached_tokens": 1e30}}
+    pair = {"request": {"messages": [{"role": "user", "content": "Hi"}]}, "response": {"usage": usage}}
+
+    assert only(read_logs([lines(tmp_path / "log.jsonl", [pair])]))["cached_tokens"] == 2**62
+
+
+@pytest.mark.parametrize("sign", ["$", "US$", "USD", "usd"])
+def test_dollars_are_dollars_however_they_are_written(tmp_path, sign):
+    path = lines(tmp_path / "log.jsonl", [{"prompt": "a", "cost": 0.002, "currency": sign}])
+
+    assert only(read_logs([path]))["currency"] == "USD"
+
+
+def test_a_batch_is_read_as_one_and_other_answers_as_they_were_sold(tmp_path):
+    request = {"model": "prod", "messages": [{"role": "user", "content": "Hi"}]}
+    answer = {
+        "model": "gpt-4o-mini",
+        "service_tier": "flex",
+        "choices": [{"message": {"role": "assistant", "content": "Hello"}}],
+        "usage": {
+            "prompt_tokens": 9,
+            "completion_tokens": 2,
+            "prompt_tokens_details": {"cache_write_tokens": 3},
+        },
+    }
+    asked = {"custom_id": "r1", "method": "POST", "url": "/v1/chat/completions", "body": request}
+    said = {"id": "b1", "custom_id": "r1", "response": {"status_code": 200, "body": answer}, "error": None}
+
+    batch = only(read_logs([lines(tmp_path / "batch.jsonl", [asked, said])]))
+    pair = only(read_logs([lines(tmp_path / "log.jsonl", [{"request": request, "response": answer}])]))
+
+    facts = ("model", "response_model", "service_tier")
+    assert tuple(batch[fact] for fact in facts) == ("prod", "gpt-4o-mini", "batch")
+    assert tuple(pair[fact] for fact in facts) == ("prod", "gpt-4o-mini", "flex")
+    assert pair["written_tokens"] == 3
+
+
 @pytest.fixture
 def store(tmp_path):
     calls = Calls.open(tmp_path / "calls.db")
@@ -427,6 +466,8 @@ def test_the_profile_sees_refusals_personal_data_and_terms_through_the_eyes_of_c
     assert profile.personal_sample == 20
     assert profile.rights == "unknown"
     assert "openai.com" in profile.rights_why
+
+
 def test_logs_of_other_tools_tell_of_caches_schemas_first_tokens_and_errors(tmp_path):
     litellm = {
         "request_id": "r1",
@@ -438,7 +479,12 @@ def test_logs_of_other_tools_tell_of_caches_schemas_first_tokens_and_errors(tmp_
         "proxy_server_request": {"body": REQUEST},
         "response": RESPONSE,
     }
-    failed = litellm | {"request_id": "r2", "response": {}, "status": "failure", "error_str": "Request timed out."}
+    failed = litellm | {
+        "request_id": "r2",
+        "response": {},
+        "status": "failure",
+        "error_str": "Request timed out.",
+    }
     langfuse = {
         "id": "o1",
         "traceId": "t1",

@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from typing import Any
 import pyarrow as pa
 from pydantic import ValidationError
 
-from offramp import __version__
+from offramp import __version__, costing
 from offramp.advise.advice import Advice, TaskAdvice
 from offramp.advise.calls import checked
 from offramp.advise.case import case_of, with_candidates
@@ -36,18 +36,21 @@ from offramp.cost import Case, CostSettings, Measured, OtherTask, compare
 from offramp.embed.static import StaticEmbedder, shared_folder
 from offramp.errors import ConfigError, DataError, NotFoundError, StoreError
 from offramp.ingest.chat import is_chat
-from offramp.prices import snapshot
+from offramp.prices import FOLDER, in_use, load, snapshot, using
 from offramp.reading import eyes, lines_of, read_calls, read_logs
 from offramp.reading.facts import NAMES
 from offramp.report import advice as advice_page
 from offramp.settings import FILE as SETTINGS_FILE
 from offramp.settings import Settings, resolve
 from offramp.store import write_text
-from offramp.types import Dataset, Frozen, Kind, Progress, now, silent
+from offramp.types import Candidate, Dataset, EvalRun, Frozen, Kind, Progress, now, silent
 from offramp.workspace import init
+from offramp.workspace import open as opened
 
 FILE = "tasks.json"
 """Where the tasks that are known, and what a person changed about them, are kept."""
+_OWN = "candidate"
+"""Who answered a captured call, where it was the deployed model; no upstream may have this name."""
 
 
 class Known(Frozen):
@@ -130,6 +133,23 @@ class Known(Frozen):
 
 
 @dataclass(frozen=True)
+class Home:
+    """What a workspace measured, for the task that it was made of."""
+
+    name: str
+    """Name of the workspace."""
+    measured: tuple[Measured, ...]
+    """Its chosen model; empty where its speed was not measured."""
+    proven: Proven
+    """What there is to evaluate with."""
+
+    def task(self, tasks: Sequence[FoundTask]) -> str | None:
+        """Return the id of its task: the one that `take` would name so, or the only one there is."""
+        named = [task.id for task in tasks if len(tasks) == 1 or _short(task.name) == self.name]
+        return named[0] if len(named) == 1 else None
+
+
+@dataclass(frozen=True)
 class Basis:
     """What advice rests on beside the calls."""
 
@@ -143,6 +163,8 @@ class Basis:
     """Models of your own that were measured, by task id."""
     proven: Mapping[str, Proven] = field(default_factory=dict)
     """What workspaces know, by task id."""
+    home: Home | None = None
+    """The workspace that asks, where it has a chosen model."""
     store: str | None = None
     """Database of the captured calls; `None`: the workspace's file."""
 
@@ -167,6 +189,7 @@ def advise(
     if not looked.table.num_rows:
         raise DataError("advice was asked for; the log holds no calls; give a log of at least a few days")
     found = find_tasks(looked.table, known=known.tasks, edits=known.edits, progress=progress)
+    basis = _at_home(basis, found.tasks)
     groups = _rows_of(looked.table, found.member, len(found.tasks))
     window = window_of(looked.table)
     profiles = []
@@ -200,6 +223,40 @@ def advise(
         snapshot=snapshot(lines) if lines else None,
     )
     return advice, Known(tasks=found.tasks, edits=known.edits)
+
+
+def _at_home(basis: Basis, tasks: Sequence[FoundTask]) -> Basis:
+    """Give what the workspace measured to its task."""
+    home = basis.home
+    task = home.task(tasks) if home else None
+    if home is None or task is None:
+        return basis
+    return replace(
+        basis,
+        measured={task: home.measured, **basis.measured},
+        proven={task: home.proven, **basis.proven},
+    )
+
+
+def home_of(folder: Path) -> Home | None:
+    """Return what a workspace measured; `None` where the folder is none, or nothing was chosen and evaluated in it."""
+    if not (folder / SETTINGS_FILE).exists():
+        return None
+    with opened(folder) as workspace:
+        store = workspace.store
+        data, chosen = store.named("data"), store.named("chosen")
+        runs = [run for run in store.all(EvalRun) if run.dataset == data and run.split == "holdout"]
+        mine = [run for run in runs if run.candidate == chosen]
+        if not mine:
+            return None
+        newest = mine[-1]
+        candidate = store.get(newest.candidate, Candidate)
+        evaluated = len({run.candidate for run in runs})
+        return Home(
+            name=workspace.settings.name,
+            measured=costing.measured_of(workspace.roster, candidate, newest),
+            proven=Proven(evaluation=f"{newest.rows:,} holdout rows; candidates evaluated: {evaluated}"),
+        )
 
 
 Seen = tuple[FoundTask, pa.Table, Profile]
@@ -288,6 +345,8 @@ def advise_on(
 ) -> tuple[Advice, Known]:
     """Return the advice on log files, or on the calls that the gateway of a workspace kept when there are none.
 
+    Prices are those of the workspace's folder `prices` where it has one.
+
     Raises:
         DataError: there is neither, or no call in them can be used.
     """
@@ -296,7 +355,7 @@ def advise_on(
     elif workspace is not None and (basis.store or (workspace / CALLS_FILE).exists()):
         calls = Calls.of(workspace, basis.store)
         try:
-            read = read_calls(calls)
+            read = read_calls(calls, own=(_OWN,))
         finally:
             calls.close()
     else:
@@ -305,7 +364,10 @@ def advise_on(
             "calls.jsonl`), or let `offramp gateway` record some"
         )
     notes = [*read.notes, *(f"{count} left out: {why}" for why, count in read.left_out.items())]
-    return advise(read.table, basis=basis, known=known, notes=notes, progress=progress)
+    if workspace is not None and basis.home is None:
+        basis = replace(basis, home=home_of(workspace))
+    with using(load(workspace / FOLDER) if workspace else in_use()):
+        return advise(read.table, basis=basis, known=known, notes=notes, progress=progress)
 
 
 def take(
@@ -346,7 +408,7 @@ def take(
         ids = frozenset(mine.column("id").to_pylist())
         write_text("".join(lines_of(logs, ids, sparse=sparse)), log)
         content = {
-            "name": "-".join(re.findall(r"[a-z0-9]+", task.name.lower())[:_NAME_WORDS]) or "task",
+            "name": _short(task.name),
             "data": {"sources": [log.name], "kind": kind, **({"mapping": _people(log)} if sparse else {})},
             "advise": basis.advise.model_dump(exclude_defaults=True),
             "cost": basis.cost.model_dump(mode="json", exclude_defaults=True, exclude_none=True),
@@ -359,6 +421,11 @@ def take(
         if new:
             shutil.rmtree(into, ignore_errors=True)
         raise
+
+
+def _short(name: str) -> str:
+    """Return the name of the workspace that a task gets."""
+    return "-".join(re.findall(r"[a-z0-9]+", name.lower())[:_NAME_WORDS]) or "task"
 
 
 def _people(log: Path) -> dict[str, Any]:

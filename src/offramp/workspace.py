@@ -15,7 +15,7 @@ from typing import Any, Self
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from offramp import claims, costing, curation, deploying, ladder, release, sources, views
+from offramp import claims, costing, curation, deploying, ladder, prices, release, sources, views
 from offramp import rows as _rows
 from offramp import settings as _settings
 from offramp.cost import Comparison
@@ -346,7 +346,8 @@ class Workspace:
         data = self.curate()
         candidate = candidate or self.tune(data)
         case = costing.case_of(self.roster, data, candidate, self.evaluate(candidate, data))
-        return costing.what_if(case, assignments)
+        with prices.using(costing.book_of(self.roster)):
+            return costing.what_if(case, assignments)
 
     def report(self) -> Path:
         """Write `report.html` from what the workspace holds, and return its path."""

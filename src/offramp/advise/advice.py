@@ -28,13 +28,14 @@ Action = Literal[
     "shorten",
     "collect rows",
     "fix first",
+    "price first",
     "split",
     "wait",
     "leave",
 ]
 """A model of your own; one on a GPU shared with other tasks; a cascade; another API; a vendor's fine-tune; the same
-model in batches, with a prompt cache or a shorter prompt; more rows first; a better incumbent first; several tasks
-instead of one; look again later; nothing."""
+model in batches, with a prompt cache or a shorter prompt; more rows first; a better incumbent first; a price for the
+incumbent first; several tasks instead of one; look again later; nothing."""
 
 REPLACES: tuple[Action, ...] = ("own", "share", "cascade")
 """Actions that put a model of your own in the incumbent's place."""

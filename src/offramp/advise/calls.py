@@ -25,7 +25,9 @@ CALLS = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("at", pa.float64()),
         pa.field("model", _WORD),
+        pa.field("response_model", _WORD),
         pa.field("provider", _WORD),
+        pa.field("service_tier", _WORD),
         pa.field("system", pa.dictionary(pa.int32(), pa.large_string())),
         pa.field("user", pa.large_string()),
         pa.field("turns", pa.int32()),
@@ -37,6 +39,7 @@ CALLS = pa.schema(
         pa.field("input_tokens", pa.int64()),
         pa.field("output_tokens", pa.int64()),
         pa.field("cached_tokens", pa.int64()),
+        pa.field("written_tokens", pa.int64()),
         pa.field("prompt_chars", pa.int64()),
         pa.field("latency_s", pa.float64()),
         pa.field("first_token_s", pa.float64()),
@@ -68,6 +71,8 @@ _MOST_COST = 10_000.0
 """Dearer than the dearest request: 10M tokens at GPT-4's $60 per million are $600."""
 _STRAY = 3.0
 """A call alone is stray when it lies this many times the rest's whole span away from it, and more than a week."""
+_MOST_ANSWER = 500_000
+"""No model answers with more. Source: 128,000 is the most of GPT-5 and Claude 4 by their model pages; with room."""
 _CHARS_PER_TOKEN = 50
 """Prose has 4 and long runs of spaces few more; a count far below the text's length is not this text's."""
 
@@ -242,7 +247,8 @@ class _Look:
 
     def tokens(self) -> None:
         """Forget counts that no request has."""
-        for name in ("input_tokens", "output_tokens", "cached_tokens"):
+        for name in ("input_tokens", "output_tokens", "cached_tokens", "written_tokens"):
+            most = _MOST_ANSWER if name == "output_tokens" else MAX_TOKENS_PER_REQUEST
             shown = name.replace("_", " ")
             column = self.table.column(name)
             self.forget(
@@ -251,10 +257,9 @@ class _Look:
                 f"{name}_negative",
                 f"calls have negative {shown}; they were not used",
             )
-            what = f"calls have more than {MAX_TOKENS_PER_REQUEST:,} {shown}, more than any model takes; not used"
-            self.forget(
-                name, pc.greater(self.table.column(name), MAX_TOKENS_PER_REQUEST), f"{name}_absurd", what
-            )
+            verb = "writes" if name == "output_tokens" else "takes"
+            what = f"calls have more than {most:,} {shown}, more than any model {verb}; not used"
+            self.forget(name, pc.greater(self.table.column(name), most), f"{name}_absurd", what)
         read, chars = self.table.column("input_tokens"), self.table.column("prompt_chars")
         few = pc.less(pc.multiply(read, _CHARS_PER_TOKEN), chars)
         what = "calls have far fewer input tokens than their prompt has text; the count was not used"
@@ -266,6 +271,12 @@ class _Look:
         over = pc.greater(self.table.column("cached_tokens"), self.table.column("input_tokens"))
         what = "calls read more tokens from the cache than they have; the cached ones were not used"
         self.forget("cached_tokens", over, "cached_over_input", what)
+        kept = pc.add(
+            self.table.column("written_tokens"), pc.fill_null(self.table.column("cached_tokens"), 0)
+        )
+        what = "calls write more tokens into the cache than they have; the written ones were not used"
+        over = pc.greater(kept, self.table.column("input_tokens"))
+        self.forget("written_tokens", over, "written_over_input", what)
 
     def costs(self) -> None:
         """Forget costs that are in another currency or that cannot be."""
@@ -299,7 +310,7 @@ class _Look:
         self.say("no_time", self.table.column("at").null_count, "calls have no usable time")
         at = self.table.column("at").drop_null()
         days = float(pc.max(at).as_py() - pc.min(at).as_py()) / 86_400 if len(at) else 0.0
-        if rows and days < SHORT_DAYS:
+        if len(at) and days < SHORT_DAYS:
             what = f"calls span {span_words(days)}: less than a week, so a month's volume is a guess with a wide range"
             self.say("short", rows, what)
 

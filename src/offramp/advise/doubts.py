@@ -66,9 +66,8 @@ def _of_tokens(sizes: Sizes) -> Iterator[Problem]:
 
 def _of_money(spending: Spending) -> Iterator[Problem]:
     for model, count in spending.unpriced:
-        reason = next(
-            (u.notes[-1] for u in spending.models if (u.model or "(not named)") == model and u.notes), ""
-        )
+        bare = (use for use in spending.models if use.usd_per_month is None and use.notes)
+        reason = next(("; ".join(use.notes) for use in bare if (use.model or "(not named)") == model), "")
         # The price book ends its messages with settings to change; here the first part is enough.
         reason = re.split(r"; (?:correct|give|set) ", reason)[0][:300]
         others = (
@@ -77,6 +76,8 @@ def _of_money(spending: Spending) -> Iterator[Problem]:
         what = f"no price is known for {count} calls of {model!r}{others}; {reason}"
         yield Problem(kind="unpriced", count=count, what=what)
     for use in spending.models:
+        for kind, what in use.warnings:
+            yield Problem(kind=kind, count=use.billed, what=what)
         if use.basis == "logged" and use.usd_per_month and use.list_usd_per_month:
             off = float(use.usd_per_month / use.list_usd_per_month) - 1
             side = "above" if off > 0 else "below"

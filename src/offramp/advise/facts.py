@@ -6,6 +6,7 @@ Guarantee: what is not known is a dash, never a zero. Trap: an estimate is calle
 from collections.abc import Iterator
 
 from offramp.advise.profile import Profile
+from offramp.advise.spending import ModelUse
 
 NOT_KNOWN = "–"
 """Stands for what nobody knows."""
@@ -15,7 +16,7 @@ def facts_of(profile: Profile) -> Iterator[tuple[str, str]]:
     """Yield name and value of each fact, the most telling first."""
     yield "Calls a month", _spread(profile)
     yield "Trend", _trend(profile)
-    yield "Models", "; ".join(f"{use.model or 'unnamed'} ({use.calls:,} calls)" for use in profile.models[:6])
+    yield "Models", "; ".join(map(_model, profile.models[:6]))
     origin = "" if profile.tokens_origin == "measured" else f" ({profile.tokens_origin})"
     yield "Tokens in, mean and 95 %", _pair(profile.input_tokens, profile.input_tokens_p95) + origin
     yield "Tokens out, mean and 95 %", _pair(profile.output_tokens, profile.output_tokens_p95) + origin
@@ -55,7 +56,13 @@ def _trend(profile: Profile) -> str:
     return f"{profile.trend_per_month:+.0%} a month ({profile.trend_low:+.0%} to {profile.trend_high:+.0%})"
 
 
+def _model(use: ModelUse) -> str:
+    return f"{use.model or 'unnamed'} ({use.calls:,} calls{', ' + use.tier if use.tier else ''})"
+
+
 def _money(profile: Profile) -> str:
+    if not profile.calls_per_month:
+        return f"{NOT_KNOWN} (the log has no usable times)"
     if profile.usd_per_month is None:
         return (
             f"{NOT_KNOWN} (no price for {', '.join(model or 'unnamed' for model, _ in profile.unpriced[:4])})"

@@ -66,6 +66,8 @@ class Profile(Volume, Delays, Failures, Spending, Repeats, Prompt):
 
     calls: int
     """Calls of the task in the log."""
+    log_ratio: float = 1.0
+    """Share of the log's calls that are of this task."""
     input_tokens: float | None
     """Mean prompt, cached part included; `None` when neither counts nor texts are there."""
     input_tokens_p95: float | None
@@ -158,6 +160,7 @@ def profile_of(
         **_personal(calls, eyes),
         **_rights(spending, settings, eyes),
         calls=calls.num_rows,
+        log_ratio=calls.num_rows / max(calls.num_rows, window.calls),
         refusal_ratio=refusals,
         output=output,
         narrow_ratio=narrow,

@@ -10,12 +10,16 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 
+from offramp import prices
 from offramp.advise.advice import REPLACES, Action, TaskAdvice
+from offramp.advise.case import main_use
 from offramp.advise.discover import FoundTask
 from offramp.advise.profile import Profile
 from offramp.advise.readiness import Check, rows_needed, state_of
 from offramp.advise.triggers import Trigger
 from offramp.cost import Comparison, Option
+from offramp.cost.sensitivity import npv_usd
+from offramp.errors import NotFoundError
 
 NEARLY_RATIO = Decimal("0.1")
 """Gains that differ by less are the same: they differ by less than their ranges. Source: our judgement."""
@@ -38,6 +42,8 @@ _WORK = ("cache", "batch", "prompt", "api", "hosted", "cpu", "few-shot", "shared
 """Kinds by the work that they are."""
 _TUNED = ("hosted", "cpu", "gpu", "shared gpu", "cascade")
 _FORCING = ("privacy", "shutdown", "latency", "reliability")
+_MOST_VOLUME = 10_000
+"""Times today's volume; further away nothing is looked for."""
 
 
 @dataclass(frozen=True)
@@ -70,13 +76,13 @@ def recommend(
         return case.said("fix first", _fix_first(case), [case.evidence("proven")], ["a better incumbent"])
     if state_of(checks, "specific") == "no":
         return case.said("split", _split(case), [case.evidence("specific")], ["one job per call"])
-    if compared.now is None:
-        return case.said("leave", _unpriced(case), list(case.pulls), ["a price for the incumbent"])
-    if state_of(checks, "in production") == "no":
+    can_stay = not _forced(triggers) if compared.now is None else compared.now.today.feasible
+    if can_stay and state_of(checks, "in production") == "no":
         return case.said("wait", _wait(case), [case.evidence("in production")], ["more calls"])
-    limits = {"must_be_fast": compared.must_be_fast, "can_wait": compared.can_wait}
-    best = choose(compared.now, **limits)
-    later = None if compared.with_rows is None else choose(compared.with_rows, **limits)
+    if compared.now is None:
+        return case.said("price first", _unpriced(case), list(case.pulls), ["a price for the incumbent"])
+    best = case.best(compared.now)
+    later = None if compared.with_rows is None else case.best(compared.with_rows)
     if later is not None and later.kind in _TUNED and _beats(later, best):
         return case.chosen("collect rows", later, _collect(case, later, best))
     if best is None:
@@ -84,17 +90,14 @@ def recommend(
     return case.chosen(ACTIONS[best.kind], best, _switch(case, best))
 
 
-def choose(comparison: Comparison, *, must_be_fast: bool = False, can_wait: bool = False) -> Option | None:
-    """Return the way to try first; `None` to stay with today's.
+def choose(today: Option, ways: Sequence[Option], *, must_be_fast: bool = False) -> Option | None:
+    """Return the way to try first of those that are open; `None` to stay with today's.
 
     When today's way can stay, only what gains counts; when it cannot (shutdown, privacy, latency) the least costly way
     does, even at a loss. Proven quality goes before unknown, less work before more, where gains are nearly the same.
-    `must_be_fast`: there is a latency target, which feasible ways of known latency keep. `can_wait`: somebody said
-    that answers may come hours later; without that batches are no advice.
+    `must_be_fast`: today's answers miss the latency target, so ways that are known to keep it go first. Where today
+    keeps it, a way of unknown latency is not taken to be slow.
     """
-    today = comparison.today
-    ways = [one for one in comparison.options if one.feasible and one.kind != "today"]
-    ways = [one for one in ways if can_wait or one.kind != "batch"]
     if must_be_fast:
         # Of the others nobody knows how fast they are; they come into question when none is known to be fast enough.
         ways = [one for one in ways if one.latency_p95_s is not None] or ways
@@ -106,6 +109,29 @@ def choose(comparison: Comparison, *, must_be_fast: bool = False, can_wait: bool
     near = [one for one in ways if one.npv_usd >= most - abs(most) * NEARLY_RATIO]
     proven = [one for one in near if one.quality in ("ready", "as today")]
     return min(proven or near, key=lambda one: (_WORK.index(one.kind), -one.npv_usd, one.key))
+
+
+def turning_volume(option: Option, comparison: Comparison) -> int | None:
+    """Return the requests a month from which an option gains over the horizon, one-off costs included.
+
+    It is the turn that is nearest to today's volume; `None` when there is none within a factor of 10,000.
+    """
+
+    def gains(requests: int) -> bool:
+        worth = npv_usd(option, comparison.today, horizon=comparison.horizon, requests=Decimal(requests))
+        return worth > 0
+
+    here = max(1, int(comparison.requests_per_month))
+    now = gains(here)
+    inside, beyond = here, here
+    while gains(beyond) == now:
+        inside, beyond = beyond, max(1, beyond * 4 // 5) if now else beyond * 5 // 4 + 1
+        if beyond == inside or beyond > here * _MOST_VOLUME:
+            return None
+    while abs(beyond - inside) > 1:
+        middle = (beyond + inside) // 2
+        inside, beyond = (middle, beyond) if gains(middle) == now else (inside, middle)
+    return max(inside, beyond)
 
 
 def summed_up(advised: Sequence[TaskAdvice]) -> tuple[tuple[TaskAdvice, ...], str | None, str]:
@@ -126,8 +152,17 @@ def summed_up(advised: Sequence[TaskAdvice]) -> tuple[tuple[TaskAdvice, ...], st
 
 def _rank(one: TaskAdvice) -> tuple[bool, bool, Decimal, int, str]:
     acts = one.action not in ("leave", "wait")
-    forced = acts and any(trigger.kind in _FORCING and trigger.strength >= STRONG for trigger in one.triggers)
-    return (not forced, not acts, -(one.gained_usd or Decimal(0)), -one.task.calls, one.task.id)
+    return (
+        not (acts and _forced(one.triggers)),
+        not acts,
+        -(one.gained_usd or Decimal(0)),
+        -one.task.calls,
+        one.task.id,
+    )
+
+
+def _forced(triggers: Sequence[Trigger]) -> bool:
+    return any(trigger.kind in _FORCING and trigger.strength >= STRONG for trigger in triggers)
 
 
 def _beats(later: Option, best: Option | None) -> bool:
@@ -150,6 +185,33 @@ class _Facts:
         self.pulls = tuple(
             f"{one.sentence[:1].upper()}{one.sentence[1:]}." for one in triggers if one.kind != "none"
         )
+        self.misses_target = compared.must_be_fast and any(one.kind == "latency" for one in triggers)
+        self.caches = "" if compared.now is None else _caches_unasked(profile, compared.now)
+
+    def open_ways(self, comparison: Comparison) -> list[Option]:
+        """Return what may be chosen: batches only where answers may wait, no cache that the vendor runs unasked."""
+        closed = {"today"} | (set() if self.compared.can_wait else {"batch"})
+        closed |= {"cache"} if self.caches else set()
+        return [one for one in comparison.options if one.feasible and one.kind not in closed]
+
+    def best(self, comparison: Comparison) -> Option | None:
+        ways = self.open_ways(comparison)
+        return choose(comparison.today, ways, must_be_fast=self.misses_target)
+
+    def asides(self, comparison: Comparison) -> list[str]:
+        """Return what is no advice, because it hangs on something that the log does not tell."""
+        found = []
+        for one in comparison.options:
+            if one.kind == "cache" and one.feasible and self.caches:
+                found.append(
+                    f"Look at your invoice: {self.caches} caches prompts by itself, and the log has no cached tokens; "
+                    f"with them the bill is up to {usd(one.saved_usd_per_month)} a month smaller than it seems."
+                )
+            if one.kind == "batch" and one.feasible and one.npv_usd > 0 and not self.compared.can_wait:
+                found.append(
+                    f"{one.name} gains {usd(one.npv_usd)} if answers may come hours later (`advise.can_wait`)."
+                )
+        return found
 
     def evidence(self, name: str) -> str:
         check = next(check for check in self.checks if check.name == name)
@@ -175,14 +237,15 @@ class _Facts:
     def chosen(self, action: Action, option: Option, sentence: str) -> TaskAdvice:
         comparison = self.compared.with_rows if action == "collect rows" else self.compared.now
         assert comparison is not None
-        today = comparison.today
-        advice = self.said(action, sentence, self._why(option, comparison), _would_change(option, comparison))
+        advice = self.said(
+            action, sentence, self._why(option, comparison), _would_change(self, option, comparison)
+        )
         return advice.model_copy(
             update={
                 "option": option.key,
                 "saved_usd_per_month": option.saved_usd_per_month,
-                "saved_low_usd": today.low - option.high,
-                "saved_high_usd": today.high - option.low,
+                "saved_low_usd": option.saved_low_usd,
+                "saved_high_usd": option.saved_high_usd,
                 "gained_usd": option.npv_usd,
             }
         )
@@ -197,49 +260,58 @@ class _Facts:
                 if option.payback_month
                 else f"It gains {usd(option.npv_usd)} over {comparison.horizon.months} months."
             )
-        runner_up = _next(option, comparison)
+        runner_up = self._next(option, comparison)
         if runner_up is not None:
             less = option.npv_usd - runner_up.npv_usd
-            word = (
-                f"gains {usd(less)} less"
-                if less >= 0
-                else f"gains {usd(-less)} more, with more work or unknown quality"
-            )
+            unknown = self.misses_target and runner_up.latency_p95_s is None
+            but = "how fast it answers is not known" if unknown else "it is more work or of unknown quality"
+            word = f"gains {usd(less)} less" if less >= 0 else f"gains {usd(-less)} more, but {but}"
             found.append(f"Next best: {runner_up.name} {word}.")
         closed = [
             one
             for one in comparison.options
-            if one.why_not and one.npv_usd > option.npv_usd and one.kind != "today"
+            if one.why_not
+            and one.npv_usd > option.npv_usd
+            and one.kind != "today"
+            and one.why_not[0] not in today.why_not
         ]
         found += [f"{one.name} would gain more, but {one.why_not[0]}." for one in closed[:2]]
-        if not self.compared.can_wait and option.kind != "batch":
-            found += [
-                f"{one.name} gains {usd(one.npv_usd)} if answers may come hours later (`advise.can_wait`)."
-                for one in comparison.options
-                if one.kind == "batch" and one.feasible and one.npv_usd > 0
-            ]
+        found += self.asides(comparison)
         open_checks = [check for check in self.checks if check.state != "yes" and check.next_step]
         return found + [
             f"Open: {check.name} ({check.evidence}): {check.next_step}." for check in open_checks[:3]
         ]
 
-
-def _next(option: Option, comparison: Comparison) -> Option | None:
-    """Return the best way of another kind."""
-    ways = [
-        one
-        for one in comparison.options
-        if one.feasible and one.kind not in ("today", "batch", option.kind) and one.npv_usd > 0
-    ]
-    return max(ways, key=lambda one: one.npv_usd, default=None)
+    def _next(self, option: Option, comparison: Comparison) -> Option | None:
+        """Return the best way of another kind."""
+        ways = [one for one in self.open_ways(comparison) if one.kind != option.kind and one.npv_usd > 0]
+        return max(ways, key=lambda one: one.npv_usd, default=None)
 
 
-def _would_change(option: Option, comparison: Comparison) -> list[str]:
+def _caches_unasked(profile: Profile, comparison: Comparison) -> str:
+    """Return the vendor that caches prompts unasked where the log shows none of it; empty for none."""
+    use = main_use(profile)
+    if use is None or profile.cached_tokens or all(one.kind != "cache" for one in comparison.options):
+        return ""
+    name, vendor = use.priced_as or use.model, use.provider
+    if vendor is None:
+        try:
+            vendor = prices.known(name, None, comparison.as_of).provider
+        except NotFoundError:
+            return ""
+    rule = prices.rules(vendor, name.rpartition("/")[2])
+    return vendor if rule is not None and rule.cache_automatic else ""
+
+
+def _would_change(case: _Facts, option: Option, comparison: Comparison) -> list[str]:
     found = []
-    if option.break_even_requests and option.break_even_requests > 1:
-        found.append(f"fewer than {option.break_even_requests:,} requests a month")
+    turn = turning_volume(option, comparison) if option.npv_usd > 0 else None
+    if turn is not None and turn > 1:
+        found.append(f"fewer than {turn:,} requests a month (one-off costs included)")
     if option.quality == "unknown":
         found.append("answers that are not as good as today's: no evaluation has been run")
+    if case.compared.must_be_fast and option.latency_p95_s is None:
+        found.append("answers that come too late: nobody has timed it here")
     turning = [swing for swing in comparison.swings(option.key) if swing.turns]
     return found + [
         f"{swing.factor} between {swing.low} and {swing.high} turns gain into loss" for swing in turning[:3]
@@ -251,7 +323,7 @@ def _switch(case: _Facts, option: Option) -> str:
     assert comparison is not None
     today, saved = comparison.today, option.saved_usd_per_month
     money = (
-        f"expect to save {usd(saved)} a month ({_range(today.low - option.high, today.high - option.low)}) of "
+        f"expect to save {usd(saved)} a month ({_range(option.saved_low_usd, option.saved_high_usd)}) of "
         f"{usd(today.usd_per_month)}"
         if saved > 0
         else f"it costs {usd(-saved)} a month more than today"
@@ -265,8 +337,23 @@ def _switch(case: _Facts, option: Option) -> str:
         "hosted": f"Tune it at a vendor: {option.name}",
         "cascade": f"Use a cascade ({option.name}): the small model answers where it is sure",
     }.get(option.kind, f"Replace it by {option.name}")
-    proof = "" if option.quality in ("ready", "as today") else "; evaluate it before you switch"
-    return f"{doing}{because}: {money}{proof}."
+    tests = [] if option.quality in ("ready", "as today") else ["evaluate it"]
+    if case.compared.must_be_fast and option.latency_p95_s is None:
+        tests.append("time its answers")
+    proof = f"; {' and '.join(tests)} before you switch" if tests else ""
+    return f"{doing}{because}: {money}{proof}.{_passed_over(case, option, comparison)}"
+
+
+def _passed_over(case: _Facts, option: Option, comparison: Comparison) -> str:
+    """Name the way that would gain most if it were known to answer in time."""
+    if not case.misses_target or option.latency_p95_s is None:
+        return ""
+    slow = [one for one in case.open_ways(comparison) if one.latency_p95_s is None]
+    most = max(slow, key=lambda one: one.npv_usd, default=option)
+    if most.npv_usd <= option.npv_usd:
+        return ""
+    more = usd(most.npv_usd - option.npv_usd)
+    return f" {most.name} would gain {more} more, but nobody knows whether it answers in time: time it first."
 
 
 def _collect(case: _Facts, option: Option, best: Option | None) -> str:
@@ -288,7 +375,7 @@ def _nothing_pays(case: _Facts) -> TaskAdvice:
         closed = "; ".join(f"{one.name}: {one.why_not[0]}" for one in comparison.options[:4] if one.why_not)
         text = f"Nothing that was compared can take over, and today's way cannot stay: {today.why_not[0]}."
         return case.said("leave", text, [closed], ["another vendor, more rows, or a looser limit"])
-    ways = [one for one in comparison.options if one.feasible and one.kind != "today"]
+    ways = case.open_ways(comparison)
     nearest = min(ways, key=lambda one: (-one.npv_usd, one.key), default=None)
     horizon = comparison.horizon.months
     if nearest is None:
@@ -297,23 +384,26 @@ def _nothing_pays(case: _Facts) -> TaskAdvice:
             "leave", text, [f"{one.name}: {one.why_not[0]}." for one in comparison.options[1:4]], []
         )
     saves = [one for one in ways if one.saved_usd_per_month > 0]
-    reasons = [f"Nearest: {nearest.name}, {usd(-nearest.npv_usd)} short over {horizon} months.", *case.pulls]
+    reasons = [
+        f"Nearest: {nearest.name}, {usd(-nearest.npv_usd)} short over {horizon} months.",
+        *case.asides(comparison),
+        *case.pulls,
+    ]
+    turn = turning_volume(nearest, comparison)
+    here = f"{comparison.requests_per_month:,.0f}"
+    change = (
+        []
+        if turn is None
+        else [f"from {turn:,} requests a month on instead of about {here}, {nearest.name} pays"]
+    )
     if saves:
         most = max(saves, key=lambda one: one.saved_usd_per_month)
         text = (
             f"Wait: it costs {usd(today.usd_per_month)} a month, too little to earn back a switch within {horizon} "
             f"months ({most.name} would save {usd(most.saved_usd_per_month)} a month for {usd(most.one_off_usd)} once)."
         )
-        even = most.break_even_requests
-        change = (
-            [f"a volume of several times today's; running costs are even at {even:,} requests a month"]
-            if even
-            else []
-        )
         return case.said("wait", text, reasons, [*change, "a trigger besides money"])
     text = f"Don't replace it: at {usd(today.usd_per_month)} a month today's way is the cheapest of all compared."
-    even = nearest.break_even_requests
-    change = [f"{even:,} requests a month instead of {case.profile.calls_per_month:,.0f}"] if even else []
     return case.said("leave", text, reasons, [*change, "privacy, latency or the vendor's shutdown"])
 
 
@@ -328,7 +418,15 @@ def _split(case: _Facts) -> str:
 
 
 def _unpriced(case: _Facts) -> str:
-    return f"No advice about money: {case.compared.unpriced}"
+    models = ", ".join(
+        model or "the model that the log does not name" for model, _ in case.profile.unpriced[:3]
+    )
+    if not models:
+        return f"Price it first: {case.compared.unpriced}."
+    return (
+        f"Price it first: nobody knows what {models} costs, so nothing can be compared; set "
+        "`incumbent_usd_per_1k_requests`, or `incumbent_model` and `provider`, under [cost], and run this again."
+    )
 
 
 def _wait(case: _Facts) -> str:

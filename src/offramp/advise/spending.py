@@ -6,22 +6,23 @@ than 1 % of the billed calls have none, and says then what the rest costs. Trap:
 billed; a vendor that bills them bills more.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import date
 from decimal import Decimal
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from offramp import prices
 from offramp.advise.shape import numbered
 from offramp.cost.requests import RequestMix, bill
 from offramp.cost.usage import CHARACTERS_PER_TOKEN
 from offramp.errors import DataError, NotFoundError
-from offramp.prices import MAX_TOKENS_PER_REQUEST
+from offramp.prices import MAX_TOKENS_PER_REQUEST, Tokens
 from offramp.types import Frozen
 
 TokensOrigin = Literal["measured", "estimated", "mixed"]
@@ -37,6 +38,8 @@ _RULE_OFF = Decimal("0.35")
 Source: https://platform.openai.com/tokenizer, and the same texts under cl100k and o200k."""
 _LOGGED_RATIO = 0.9
 """From this share of calls with a logged cost on, the log's own cost is used."""
+_LOGGED_LEAST, _LOGGED_PART = 20, 0.1
+"""So many and this share of the calls stand for the others where there is no list price. Source: a choice."""
 _UNPRICED_RATIO = 0.01
 _VENDORS = {
     "azure_openai": "azure",
@@ -54,8 +57,29 @@ _VENDORS = {
     "fireworks_ai": "fireworks",
     "xai": "x-ai",
     "mistral_ai": "mistral",
+    "azure_ai": "azure",
+    "azure.ai.inference": "azure",
+    "gcp.gen_ai": "google",
+    "x_ai": "x-ai",
+    "groq.chat": "groq",
+    "togetherai.chat": "together",
 }
 """Names of vendors in logs, by what the price book calls them. Source: LiteLLM's and OpenTelemetry's lists, 2026-11."""
+_INSIDE = frozenset(
+    "hosted_vllm llama.cpp llamacpp llamafile lm_studio lmstudio local localai ollama ollama_chat oobabooga "
+    "self-hosted self_hosted selfhosted sglang tgi triton vllm xinference".split()
+)
+"""Servers that people run themselves, as logs name them. Source: LiteLLM's list of providers, 2026-11."""
+_ANYBODY = frozenset(("custom_openai", "openai_like"))
+"""Endpoints that speak as OpenAI's do, whoever runs them."""
+_ROUTERS = frozenset(("helicone", "litellm", "litellm_proxy", "portkey"))
+"""Gateways, which pass calls on to a vendor that they do not name here."""
+_USUAL_TIERS = frozenset(("", "auto", "default", "standard", "on_demand", "scale"))
+_FLEX_AS_BATCH = (None, "openai")
+"""Vendors whose flex calls cost as much as their batches.
+
+Source: https://developers.openai.com/api/docs/guides/flex-processing
+"""
 
 
 @dataclass(frozen=True)
@@ -68,6 +92,8 @@ class Sizes:
     """Answer tokens."""
     cached: NDArray[np.int64]
     """Prompt tokens read from a cache; 0 where none was logged."""
+    written: NDArray[np.int64]
+    """Prompt tokens written into a cache; 0 where none was logged."""
     guessed: NDArray[np.bool_]
     """Calls of which at least one count is an estimate."""
     off_ratio: Decimal
@@ -102,6 +128,17 @@ class ModelUse(Frozen):
     """Where the money comes from."""
     notes: tuple[str, ...] = ()
     """Shutdowns, guessed names, and why there is no price."""
+    priced_as: str | None = None
+    """Name under which the price book knows it; `None` without a list price."""
+    tier: str = ""
+    """What the calls were sold as when not at the usual price: `batch`, `flex`, `priority`."""
+    warnings: tuple[tuple[str, str], ...] = ()
+    """What a reader must know about the price: a short kind and a sentence each."""
+
+    @property
+    def inside(self) -> bool:
+        """Return whether a server that people run themselves answers, as far as the log tells."""
+        return _inside(self.model, self.provider)
 
 
 class Spending(Frozen):
@@ -140,17 +177,19 @@ def sizes_of(calls: pa.Table) -> Sizes:
     wrote = np.where(bare[1] & ~ok & (wrote < 0), 0, wrote)
     guessed = (bare[0] | (bare[1] & ok)) & (read >= 0) & (wrote >= 0)
     cached = calls.column("cached_tokens").fill_null(0).to_numpy()
+    cached = np.minimum(cached, np.maximum(read, 0))
+    written = calls.column("written_tokens").fill_null(0).to_numpy()
+    written = np.minimum(written, np.maximum(read, 0) - cached)
     off = max(read_off, wrote_off) if guessed.any() else Decimal(0)
-    return Sizes(read, wrote, np.minimum(cached, np.maximum(read, 0)), guessed, off)
+    return Sizes(read, wrote, cached, written, guessed, off)
 
 
 def spending_of(
     calls: pa.Table, sizes: Sizes, *, per_call: float, volume_range: tuple[float, float], when: date
 ) -> Spending:
     """Price the calls, each of which stands for `per_call` calls a month; `volume_range` is relative to the mean."""
-    names = [text or "" for text in calls.column("model").cast(pa.string()).to_pylist()]
-    vendors = [text or "" for text in calls.column("provider").cast(pa.string()).to_pylist()]
-    by = numbered(pa.chunked_array([pa.array([f"{v}\0{m}" for v, m in zip(vendors, names, strict=True)])]))
+    whose = _sellers(calls, when)
+    by = numbered(pa.chunked_array([pa.array(["\0".join(map(str, who)) for who in whose])]))
     ok = pc.equal(calls.column("status").cast(pa.string()), "ok").to_numpy()
     billed = ok | (calls.column("output_tokens").fill_null(0).to_numpy() > 0)
     cost = calls.column("cost").fill_null(np.nan).to_numpy()
@@ -158,12 +197,13 @@ def spending_of(
     for group in np.unique(by):
         rows = np.flatnonzero(by == group)
         paid = rows[billed[rows]]
-        model, vendor = names[rows[0]], vendors[rows[0]] or None
         month = Decimal(str(len(paid) * per_call))
-        use = _use((model, vendor), sizes, rows=paid, cost=cost[paid], month=month, when=when)
+        use = _use(whose[rows[0]], sizes, rows=paid, cost=cost[paid], month=month, when=when)
         uses.append(use.model_copy(update={"calls": len(rows)}))
-    models = tuple(sorted(uses, key=lambda use: (-use.calls, use.model, use.provider or "")))
-    return _total(models, sizes, volume_range)
+    models = tuple(sorted(uses, key=lambda use: (-use.calls, use.model, use.provider or "", use.tier)))
+    total = _total(models, sizes, volume_range)
+    # Without a volume it is not the prices that are unknown.
+    return total if per_call else total.model_copy(update={"unpriced": ()})
 
 
 def arrivals_of(calls: pa.Table) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
@@ -189,8 +229,55 @@ def _filled(
     return filled, _LEARNT_OFF if learnt else _RULE_OFF
 
 
+class _Who(NamedTuple):
+    """Who sold some calls, and as what."""
+
+    model: str
+    vendor: str | None
+    served: str
+    """Name in the answers, where nobody prices the name in the requests."""
+    tier: str
+
+
+class _Listed(NamedTuple):
+    """What list prices make of some calls."""
+
+    usd: Decimal | None
+    notes: Sequence[str]
+    name: str | None = None
+    vendor: str | None = None
+    warnings: tuple[tuple[str, str], ...] = ()
+
+
+def _sellers(calls: pa.Table, when: date) -> list[_Who]:
+    """Return who sold each call; an alias that nobody prices is told apart by the models that answered under it."""
+    columns = (calls.column(name).cast(pa.string()).to_pylist() for name in ("model", "provider"))
+    served, tiers = (
+        calls.column(name).cast(pa.string()).to_pylist() for name in ("response_model", "service_tier")
+    )
+    known: dict[tuple[str | None, str | None], bool] = {}
+    found = []
+    for model, vendor, other, tier in zip(*columns, served, tiers, strict=True):
+        if other and (model, vendor) not in known:
+            known[model, vendor] = _has_price(_Who(model or "", vendor or None, "", ""), when)
+        sold_as = (tier or "").casefold()
+        other = "" if not other or known[model, vendor] else other
+        found.append(_Who(model or "", vendor or None, other, "" if sold_as in _USUAL_TIERS else sold_as))
+    return found
+
+
+def _has_price(who: _Who, when: date) -> bool:
+    for name, vendor in _tried(who):
+        try:
+            prices.quote(name, vendor, tokens=Tokens(input=Decimal(2), output=Decimal(1)), when=when)
+        except (NotFoundError, DataError):
+            continue
+        return True
+    return False
+
+
 def _use(
-    who: tuple[str, str | None],
+    who: _Who,
     sizes: Sizes,
     *,
     rows: NDArray[np.int64],
@@ -198,60 +285,130 @@ def _use(
     month: Decimal,
     when: date,
 ) -> ModelUse:
-    model, vendor = who
-    base: dict[str, Any] = {"model": model, "provider": vendor, "calls": len(rows), "billed": len(rows)}
-    sized = rows[(sizes.input[rows] >= 0) & (sizes.output[rows] >= 0)]
-    mix = None
-    if len(sized) and month and int((sizes.input[sized] + sizes.output[sized]).sum()):
-        origin: Literal["estimated", "measured"] = "estimated" if sizes.guessed[sized].any() else "measured"
-        read, wrote, cached = (column[sized] for column in (sizes.input, sizes.output, sizes.cached))
-        mix = RequestMix.of(read, wrote, cached=cached, requests_per_month=month, tokens_origin=origin)
-    if vendor == OWN:
+    base: dict[str, Any] = {
+        "model": who.model,
+        "provider": who.vendor,
+        "calls": len(rows),
+        "billed": len(rows),
+    }
+    mix = _mix(sizes, rows, month)
+    if who.vendor == OWN:
         free = ("a model of your own answered; no vendor bills it",)
         base |= {"billed": 0, "requests": mix, "usd_per_month": Decimal(0), "list_usd_per_month": None}
         return ModelUse(**base, basis="none", notes=free)
-    listed, notes, provider = _listed(model, vendor, mix, when)
-    base["provider"] = provider
+    listed = _listed(who, mix, month, when)
     logged = cost[np.isfinite(cost)]
-    usd: Decimal | None = listed
-    basis: Basis = "none" if listed is None else "list price"
-    if listed is not None and mix is not None and mix.tokens_origin == "estimated":
+    usd: Decimal | None = listed.usd
+    basis: Basis = "none" if listed.usd is None else "list price"
+    warnings, notes = listed.warnings, tuple(listed.notes)
+    if listed.usd is not None and mix is not None and mix.tokens_origin == "estimated":
         basis = "estimated"
-    if len(logged) and month and (len(logged) >= _LOGGED_RATIO * len(rows) or listed is None):
+    whole = len(logged) >= _LOGGED_RATIO * len(rows)
+    enough = len(logged) >= max(_LOGGED_LEAST, _LOGGED_PART * len(rows))
+    if len(logged) and month and (whole or (listed.usd is None and enough)):
         usd = Decimal(str(float(np.sort(logged).sum()) / len(logged))) * month
         basis = "logged"
+        what = f"only {len(logged)} of {len(rows)} calls of {who.model!r} have a logged cost; the others are taken to "
+        warnings = () if whole else (("part_logged", what + "cost as much"),)
+    elif len(logged) and listed.usd is None:
+        notes = (f"{len(logged)} of {len(rows)} calls have a logged cost, too few to stand for all", *notes)
     return ModelUse(
-        **base, requests=mix, usd_per_month=usd, list_usd_per_month=listed, basis=basis, notes=tuple(notes)
+        **base | {"provider": listed.vendor},
+        requests=mix,
+        usd_per_month=usd,
+        list_usd_per_month=listed.usd,
+        basis=basis,
+        notes=notes,
+        priced_as=listed.name,
+        tier=who.tier,
+        warnings=warnings,
     )
 
 
-def _listed(
-    model: str, vendor: str | None, mix: RequestMix | None, when: date
-) -> tuple[Decimal | None, Sequence[str], str | None]:
-    """Return the price at list prices, notes, and the vendor under which it was found."""
+def _mix(sizes: Sizes, rows: NDArray[np.int64], month: Decimal) -> RequestMix | None:
+    sized = rows[(sizes.input[rows] >= 0) & (sizes.output[rows] >= 0)]
+    if not len(sized) or not month or not int((sizes.input[sized] + sizes.output[sized]).sum()):
+        return None
+    origin: Literal["estimated", "measured"] = "estimated" if sizes.guessed[sized].any() else "measured"
+    return RequestMix.of(
+        sizes.input[sized],
+        sizes.output[sized],
+        cached=sizes.cached[sized],
+        written=sizes.written[sized],
+        requests_per_month=month,
+        tokens_origin=origin,
+    )
+
+
+def _listed(who: _Who, mix: RequestMix | None, month: Decimal, when: date) -> _Listed:
+    """Return the price at list prices, notes, and the name and vendor under which it was found."""
     if mix is None:
-        return None, ("the log tells neither tokens nor texts of it, or no times",), vendor
-    if not model:
-        return None, ("the log does not say which model answered",), vendor
+        why = (
+            "the log tells neither tokens nor texts of it"
+            if month
+            else "the log has no times to make a month of"
+        )
+        return _Listed(None, (why,), vendor=who.vendor)
+    if not who.model:
+        return _Listed(None, ("the log does not say which model answered",), vendor=who.vendor)
     last = ""
-    for name, provider in _tried(model, vendor):
-        try:
-            found = bill(name, provider, mix=mix, when=when)
-        except (NotFoundError, DataError) as unknown:
-            last = last or str(unknown)
-            continue
-        return found.usd, found.notes, provider
-    return None, (last,), vendor
+    for name, vendor in _tried(who):
+        half = who.tier == "batch" or (who.tier == "flex" and vendor in _FLEX_AS_BATCH)
+        for batch in (True, False) if half else (False,):
+            try:
+                found = bill(name, vendor, mix=mix, when=when, batch=batch)
+            except (NotFoundError, DataError) as unknown:
+                last = last or str(unknown)
+                continue
+            return _Listed(found.usd, found.notes, name, vendor, tuple(_warnings(who, vendor, batch)))
+    if _inside(who.model, who.vendor):
+        last = "it runs on a server of your own, which no vendor bills; set `incumbent_usd_per_1k_requests`"
+    return _Listed(None, (last,), vendor=who.vendor)
 
 
-def _tried(model: str, vendor: str | None) -> list[tuple[str, str | None]]:
-    """Return names under which the price book may know a model, the surest first."""
-    known = None if vendor is None else _VENDORS.get(vendor.casefold(), vendor.casefold())
-    prefix, _, bare = model.partition("/")
-    tries: list[tuple[str, str | None]] = [(model, known)]
-    if bare:
-        tries += [(bare, known or _VENDORS.get(prefix.casefold(), prefix.casefold())), (bare, None)]
-    return list(dict.fromkeys([*tries, (model, None)]))
+def _warnings(who: _Who, vendor: str | None, batch: bool) -> Iterator[tuple[str, str]]:
+    """Yield what is unsure about a price that was found."""
+    if vendor is None and (who.vendor or "").casefold() not in {"", *_ROUTERS}:
+        what = f"the price book has no {who.model!r} of {who.vendor!r}; its calls are priced as another vendor sells it"
+        yield "other_vendor", what
+    if who.tier and not batch:
+        what = f"calls of {who.model!r} were answered as `{who.tier}`, whose price is not known; priced as usual ones"
+        yield "tier_price", what
+
+
+def _tried(who: _Who) -> list[tuple[str, str | None]]:
+    """Return names under which the price book may know a model, the surest first.
+
+    A vendor that the book does not know may be anybody, a server of one's own too, so nobody else's price is taken.
+    """
+    named = (who.vendor or "").casefold()
+    known = None if not named or named in _ROUTERS else _VENDORS.get(named, named)
+    sure: list[tuple[str, str | None]] = []
+    guesses: list[tuple[str, str | None]] = []
+    for model in filter(None, (who.model, who.served)):
+        prefix, _, bare = model.partition("/")
+        sure.append((model, known))
+        if bare:
+            sure.append((bare, known or _VENDORS.get(prefix.casefold(), prefix.casefold())))
+            guesses.append((bare, None))
+        guesses.append((model, None))
+    if _inside(who.model, who.vendor):
+        return [one for one in dict.fromkeys(sure) if one[1] is not None]
+    nobody = known is not None and (known in _ANYBODY or not _in_book(known))
+    return list(dict.fromkeys(sure if nobody else [*sure, *guesses]))
+
+
+def _in_book(vendor: str) -> bool:
+    try:
+        prices.in_use().table.snapshot.find_provider(None, vendor, None)
+    except LookupError:
+        return False
+    return True
+
+
+def _inside(model: str, vendor: str | None) -> bool:
+    prefix, slash, _ = model.partition("/")
+    return (vendor or (prefix if slash else "")).casefold() in _INSIDE
 
 
 def _total(models: tuple[ModelUse, ...], sizes: Sizes, volume_range: tuple[float, float]) -> Spending:

@@ -8,9 +8,9 @@ from datetime import date
 from decimal import Decimal
 from typing import Literal
 
-from offramp import prices
 from offramp.advise.profile import Profile
 from offramp.advise.settings import AdviseSettings
+from offramp.cost.ways import shutdown
 from offramp.types import Frozen
 
 TriggerKind = Literal["latency", "reliability", "cost", "privacy", "shutdown", "none"]
@@ -123,8 +123,7 @@ def _privacy(profile: Profile, settings: AdviseSettings) -> list[Trigger]:
 def _shutdown(profile: Profile, when: date) -> list[Trigger]:
     found = []
     for use in profile.models:
-        name = use.model.rpartition("/")[2]
-        gone = prices.shutdown(name, use.provider) or prices.shutdown(name, None)
+        gone = shutdown(use.model, use.provider)
         if gone is None or (gone.gone_on - when).days > _HORIZON_DAYS:
             continue
         left = (gone.gone_on - when).days

@@ -117,7 +117,8 @@ def take(
 @app.command()
 def prices(
     model: Annotated[
-        str | None, typer.Argument(help="A model, `vendor:model`, or `vendor:` for all of one; all without.")
+        str | None,
+        typer.Argument(help="A model, `vendor:model`, `vendor:` for all of one, or `update`; all without."),
     ] = None,
     day: Annotated[str | None, typer.Option(help="Day, e.g. 2025-06-01; today without.")] = None,
     update: Annotated[
@@ -136,8 +137,9 @@ def prices(
     from offramp import prices as book
     from offramp.errors import ConfigError
 
-    place = folder / "prices"
-    if update:
+    place = folder / book.FOLDER
+    # No model has this name, and both ways of asking are written somewhere.
+    if update or model == "update":
         return _updated(book.update(source, place), json=json)
     try:
         when = date.fromisoformat(day) if day else date.today()
@@ -227,7 +229,10 @@ def _summary(found: "Advice") -> None:
     if len(found.tasks) > _MOST_TASKS:
         print(f"{len(found.tasks) - _MOST_TASKS} more tasks are in --json")
     print(found.sentence)
-    first = found.tasks[0] if found.tasks else None
+    # The headline is about the task to replace first; where there is none, about the one that stands first.
+    first = next((one for one in found.tasks if one.task.id == found.first), None) or next(
+        iter(found.tasks), None
+    )
     if first is not None:
         for reason in first.reasons[:5]:
             print(f"  - {reason}")
@@ -244,9 +249,14 @@ def _summary(found: "Advice") -> None:
 
 
 def _about(one: "TaskAdvice") -> None:
+    from offramp.advise.facts import facts_of
+
     print(f"{one.task.name} ({one.task.id}): {one.sentence}")
     for reason in one.reasons:
         print(f"  - {reason}")
+    for change in one.would_change:
+        print(f"  would change it: {change}")
+    tables.as_table("what was seen", ("fact", "value"), list(facts_of(one.profile)))
     checks = [(check.name, check.state, check.evidence, check.next_step) for check in one.checks]
     tables.as_table("preconditions", ("check", "holds", "seen", "next step"), checks)
     if one.comparison is not None:

@@ -207,11 +207,16 @@ def cost(found: "CostReport", *, json: bool) -> None:
         for option in table["options"]
     ]
     as_table(
-        f"USD per month at {table['usage']['requests_per_month']:,} requests",
+        f"running costs only: USD per month at {table['usage']['requests_per_month']:,} requests",
         ("option", "cost", "basis"),
         rows,
     )
-    print(table["advice"])
+    if not found.comparison:
+        print(f"running costs only: {table['advice']}")
+        return None
+    months = found.comparison["horizon"]["months"]
+    print(f"every way over {months} months, people's hours included: {found.comparison['conclusion']}")
+    print("way by way, at this or another volume: offramp cost --what-if volume=x1")
     return None
 
 

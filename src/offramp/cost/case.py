@@ -14,9 +14,10 @@ from pydantic import Field
 from offramp.capacity.shape import Shape
 from offramp.capacity.speed import Batching, Workers
 from offramp.cost.requests import RequestMix
-from offramp.cost.settings import CostSettings, exact
+from offramp.cost.settings import MAX_REQUESTS_PER_MONTH, CostSettings, exact
 from offramp.cost.usage import Incumbent, Tuned
 from offramp.errors import ConfigError
+from offramp.prices import MAX_TOKENS_PER_REQUEST
 from offramp.types import Frozen
 
 GPUS = ("L4", "A10G", "L40S", "H100", "MI300X")
@@ -88,7 +89,7 @@ class Case(Frozen):
     """Lower end of the requests per month, where the volume is uncertain."""
     requests_high: Decimal | None = Field(default=None, gt=0)
     """Upper end of them."""
-    growth_per_month: float | None = Field(default=None, gt=-1)
+    growth_per_month: float | None = Field(default=None, gt=-1, le=2, allow_inf_nan=False)
     """Measured trend of the volume: 0.1 is 10 % more every month; `None`: as in the settings."""
     output_kind: OutputKind = "text"
     """What the answers are."""
@@ -96,7 +97,7 @@ class Case(Frozen):
     """Arrivals over the week; `None`: machines are planned by `utilisation_ratio`."""
     latency_p95_s: float | None = Field(default=None, ge=0)
     """How fast today's answers come, 95th percentile."""
-    latency_target_s: float | None = Field(default=None, gt=0)
+    latency_target_s: float | None = Field(default=None, gt=0, allow_inf_nan=False)
     """How fast 95 % of the answers must come."""
     can_wait: bool | None = None
     """Whether answers may come a day later; `None` when nobody said."""
@@ -157,16 +158,16 @@ class Case(Frozen):
 Change = Callable[[Case, str], dict[str, Any]]
 
 
-def _amount(text: str, today: Decimal) -> Decimal:
+def _amount(text: str, today: Decimal, most: int) -> Decimal:
     """Read `x2` as twice today's value, else a number."""
     found = today * Decimal(text[1:]) if text[:1] in ("x", "×") else Decimal(text.replace("_", ""))
-    if not found.is_finite() or found <= 0:
+    if not found.is_finite() or not 0 < found <= most:
         raise ValueError(text)
     return found
 
 
 def _volume(case: Case, text: str) -> dict[str, Any]:
-    month = _amount(text, case.requests)
+    month = _amount(text, case.requests, MAX_REQUESTS_PER_MONTH)
     factor = month / case.requests
     ends = {
         name: None if value is None else value * factor
@@ -181,7 +182,7 @@ def _tokens(name: Literal["input", "output"]) -> Change:
         today = case.mix.input_tokens if name == "input" else case.mix.output_tokens
         if not today:
             raise ValueError(f"{name} tokens are 0 today")
-        factor = _amount(text, today) / today
+        factor = _amount(text, today, MAX_TOKENS_PER_REQUEST) / today
         mix = case.mix.scaled(input=factor) if name == "input" else case.mix.scaled(output=factor)
         return {"mix": mix}
 
@@ -230,27 +231,37 @@ def _model(case: Case, text: str) -> dict[str, Any]:
 
 
 def _usd_per_1k(case: Case, text: str) -> dict[str, Any]:
-    return {"incumbent": case.incumbent.model_copy(update={"usd_per_1k_requests": exact(float(text))})}
+    changed = {**dict(case.incumbent), "usd_per_1k_requests": exact(float(text))}
+    return {"incumbent": Incumbent.model_validate(changed)}
 
 
 WHAT_IF: dict[str, tuple[str, Change]] = {
-    "volume": ("requests per month, or `x2` for twice as many", _volume),
-    "input_tokens": ("the mean prompt tokens of a request, or `x0.5`", _tokens("input")),
-    "output_tokens": ("the mean answer tokens of a request, or `x0.5`", _tokens("output")),
+    "volume": (
+        f"requests per month, or `x2` for twice as many, above 0 and up to {MAX_REQUESTS_PER_MONTH:,}",
+        _volume,
+    ),
+    "input_tokens": (
+        f"the mean prompt tokens of a request, or `x0.5`, up to {MAX_TOKENS_PER_REQUEST:,}",
+        _tokens("input"),
+    ),
+    "output_tokens": (
+        f"the mean answer tokens of a request, or `x0.5`, up to {MAX_TOKENS_PER_REQUEST:,}",
+        _tokens("output"),
+    ),
     "price_fall": ("the yearly fall of API prices, 0-1", _setting("api_price_fall_per_year")),
-    "growth": ("the growth of the volume per month, e.g. 0.05", _growth),
+    "growth": ("the growth of the volume per month, e.g. 0.05; above -1 and up to 2", _growth),
     "utilisation": ("the average load machines are planned for, 0-1", _setting("utilisation_ratio")),
     "discount": ("the yearly discount ratio, 0-1", _setting("discount_ratio_per_year")),
     "horizon": ("the horizon in months", _setting("horizon_months", int)),
-    "engineering_hours": ("hours of engineering", _setting("engineering_hours")),
-    "engineering_usd_per_hour": ("what such an hour costs", _setting("engineering_usd_per_hour")),
-    "upkeep_hours": ("hours a month that an own model takes", _setting("upkeep_hours_per_month")),
+    "engineering_hours": ("hours of engineering, 0 or more", _setting("engineering_hours")),
+    "engineering_usd_per_hour": ("what such an hour costs, 0 or more", _setting("engineering_usd_per_hour")),
+    "upkeep_hours": ("hours a month that an own model takes, 0 or more", _setting("upkeep_hours_per_month")),
     "labels": ("rows that people must label", _setting("rows_to_label", int)),
     "escalation": ("the share a cascade hands on, 0-1, of a measured candidate", _escalation),
     "gpu": (f"one or more of {', '.join(GPUS)}, separated by commas", _gpu),
     "latency": ("seconds within which 95 % of the answers must come", _latency),
     "private": ("yes or no: must the data stay inside", _private),
     "model": ("today's model, or `vendor:model`", _model),
-    "usd_per_1k_requests": ("what 1,000 requests cost today", _usd_per_1k),
+    "usd_per_1k_requests": ("what 1,000 requests cost today, above 0", _usd_per_1k),
 }
 """What can be asked: what the value is, and what it changes."""

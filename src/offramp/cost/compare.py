@@ -34,7 +34,8 @@ class Comparison(Frozen):
     left_out: tuple[LeftOut, ...]
     """Ways that are not options, and why."""
     best: str
-    """Key of the feasible way that saves most over the horizon, whatever its quality; `today` when none saves."""
+    """Key of the feasible way that saves most over the horizon, whatever its quality; `today` when none saves. Batches
+    only where answers may wait."""
     horizon: Horizon
     """How far was looked ahead, and what moved."""
     tornado: tuple[Swing, ...]
@@ -94,10 +95,10 @@ def compare(case: Case) -> Comparison:
         _timed(case, judged(case, one), now, horizon) for one in (now, *ways) if isinstance(one, Option)
     ]
     reference, others = options[0], sorted(options[1:], key=lambda one: -one.npv_usd)
-    saving = [one for one in others if one.feasible and one.npv_usd > 0]
+    open_ways = [one for one in others if one.feasible and (case.can_wait or one.kind != "batch")]
+    saving = [one for one in open_ways if one.npv_usd > 0]
     best = saving[0] if saving else reference
-    feasible = [one for one in others if one.feasible]
-    looked_at = best if best is not reference else feasible[0] if feasible else (others or [reference])[0]
+    looked_at = best if best is not reference else (open_ways or others or [reference])[0]
     return Comparison(
         task=case.task,
         as_of=case.when,
@@ -132,12 +133,27 @@ def _timed(case: Case, option: Option, now: Option, horizon: Horizon) -> Option:
     return option.model_copy(
         update={
             "saved_usd_per_month": now.usd_per_month - option.usd_per_month,
+            **_saved_range(case, option, now),
             "payback_month": payback_month(paid, reference),
             "break_even_requests": break_even_requests(option.running, now.running),
             "npv_usd": worth[0] - worth[1],
             "cumulative_usd": paid,
         }
     )
+
+
+def _saved_range(case: Case, option: Option, now: Option) -> dict[str, Decimal]:
+    """Return the ends of what is saved a month; both ways have the same volume, or low would be set against high."""
+    if option.kind == "today":
+        return {}
+    saved = []
+    for volume in (case.requests_low or case.requests, case.requests, case.requests_high or case.requests):
+        ours, theirs = (
+            [running.usd(volume) for running in (one.running, one.running_low, one.running_high) if running]
+            for one in (now, option)
+        )
+        saved += [min(ours) - max(theirs), max(ours) - min(theirs)]
+    return {"saved_low_usd": min(saved), "saved_high_usd": max(saved)}
 
 
 def _usd(value: Decimal) -> str:

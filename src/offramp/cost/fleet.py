@@ -10,6 +10,7 @@ from functools import lru_cache
 from pydantic import Field
 
 from offramp.capacity.plan import Plan, plan
+from offramp.capacity.predict import alone
 from offramp.capacity.shape import Shape
 from offramp.capacity.speed import Batching, Workers
 from offramp.cost.case import Case
@@ -77,13 +78,13 @@ def fleet(case: Case, served: Served, mix: RequestMix, *, search: bool = True) -
             notes=(f"machines are planned for {ratio:.0%} average load; the rest is room for peaks",),
         )
     shape = _arrivals(case, case.shape, mix)
-    alone, target = _alone_p95_s(shape, served.speed), case.latency_target_s
+    fastest, target = alone(shape, served.speed).latency_p95_s, case.latency_target_s
     peak = shape.busiest().mean_rate / float(served.requests_per_s)
-    if peak < QUIET_RATIO or (target is not None and alone > target):
+    if peak < QUIET_RATIO or (target is not None and fastest > target):
         said = f"the busiest hour is {peak:.1%} of what one machine can do"
-        return _by_load(case, peak, latency=alone, notes=(said,))
+        return _by_load(case, peak, latency=fastest, notes=(said,))
     found = _plan(shape, served.speed, None)
-    if search and target is not None and found.load.latency_p95_s > target:
+    if search and target is not None and found.peak.latency_p95_s > target:
         found = _plan(shape, served.speed, target)
     notes = (f"{found.replicas} by queueing: {found.why}",)
     planned = _by_load(
@@ -115,18 +116,6 @@ def _arrivals(case: Case, shape: Shape, mix: RequestMix) -> Shape:
         "token_rates": tuple((read * longer, wrote) for read, wrote in at_volume.token_rates),
     }
     return at_volume.model_copy(update=update)
-
-
-def _alone_p95_s(shape: Shape, speed: Workers | Batching) -> float:
-    """Return within which 95 % of the requests are answered when nobody else is there."""
-    import numpy as np
-
-    read, wrote = shape.tokens()
-    if isinstance(speed, Workers):
-        seconds = speed.seconds(read, wrote) + speed.shared_s + speed.handling_s
-    else:
-        seconds = read / speed.prefill_tokens_per_s + wrote * (speed.step_s + speed.step_running_s)
-    return float(np.quantile(seconds, 0.95))
 
 
 @lru_cache(maxsize=64)

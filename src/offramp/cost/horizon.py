@@ -24,6 +24,10 @@ class Running(Frozen):
 
     usd_per_request: Decimal = Field(default=Decimal(0), ge=0)
     """Paid to a vendor per request; falls with API prices."""
+    usd_per_write: Decimal = Field(default=Decimal(0), ge=0)
+    """Paid on top of it by a request that writes the prompt into the vendor's cache; falls with API prices."""
+    most_writes: Decimal = Field(default=Decimal(0), ge=0)
+    """Most such requests in a month; of fewer requests every one writes."""
     usd_per_machine: Decimal = Field(default=Decimal(0), ge=0)
     """One machine, always on, for a month."""
     requests_per_machine: Decimal | None = Field(default=None, gt=0)
@@ -46,7 +50,8 @@ class Running(Frozen):
         together = requests + self.shared_requests
         part = requests / together if self.shared_requests else _ONE
         machines = self.machines(requests) * self.usd_per_machine * part
-        return requests * self.usd_per_request * price_ratio + machines + self.usd_fixed
+        api = requests * self.usd_per_request + min(requests, self.most_writes) * self.usd_per_write
+        return api * price_ratio + machines + self.usd_fixed
 
     def planned_for(self, ratio: Decimal) -> "Running":
         """Return it with machines that carry `ratio` times as much each."""
@@ -116,10 +121,10 @@ def break_even_requests(option: Running, today: Running) -> int | None:
     gain = today.usd_per_request - option.usd_per_request
     if gain <= 0:
         return None
+    if option.shared_requests or option.usd_per_write:
+        return _searched(option, today)
     if option.requests_per_machine is None:
         return max(1, math.ceil(option.usd_fixed / gain))
-    if option.shared_requests:
-        return _searched(option, today)
     spare = option.requests_per_machine * gain - option.usd_per_machine
     if spare < 0 or (spare == 0 and option.usd_fixed):
         return None

@@ -14,7 +14,7 @@ from offramp.cost.case import Case, Measured
 from offramp.cost.fleet import Fleet, Served, fleet, per_request_s
 from offramp.cost.horizon import Running
 from offramp.cost.options import FEWER_TOKENS, HOURS_PER_MONTH, MORE_TOKENS, machine_for
-from offramp.cost.requests import RequestMix
+from offramp.cost.requests import RequestMix, Span
 from offramp.cost.settings import exact
 from offramp.cost.vendors import LeftOut, Way
 from offramp.cost.ways import Kind, OneOff, Option, money, paid_once, upkeep
@@ -33,6 +33,20 @@ TYPICAL_CPU = Measured(
 Source: bench/results/embed.json, texts of several hundred words, 121 rows/s on two cores of an AMD EPYC.
 """
 
+_TYPICAL_TOKENS = Decimal(500)
+"""Length of the texts that its speed was measured with; of longer ones it reads as many fewer."""
+_ENCODER_READS = 8192
+"""Longest text that an encoder not yet measured takes.
+
+Source: https://huggingface.co/answerdotai/ModernBERT-base, native context length.
+"""
+_DECODER_READS = 32_768
+"""Longest prompt and answer that a decoder of 7 to 8 billion parameters takes, as its speed was published.
+
+Source: https://huggingface.co/Qwen/Qwen3-8B, native context length (more needs YaRN).
+"""
+_TOO_LONG_RATIO = Decimal("0.05")
+"""From this share of requests on that are too long a way is closed; our assumption."""
 _HALF = Decimal("0.5")
 """Share of a published speed that the upper end of the cost is planned with; our assumption."""
 
@@ -43,10 +57,35 @@ def on_cpu(case: Case) -> Iterator[Way]:
         for candidate in case.candidates:
             yield _on_cpu(case, candidate, measured=True)
     elif case.output_kind == "labels":
-        yield _on_cpu(case, TYPICAL_CPU, measured=False)
+        yield _typical(case)
     else:
         why = "no model of your own was measured yet: run `offramp tune`"
         yield LeftOut(name="own model on CPU", why=why, unpriced=True)
+
+
+def _typical(case: Case) -> Option:
+    """Return the typical classifier at the length of the task's texts; it needs no fixed start of the prompt."""
+    texts = case.mix.longer(-case.static_tokens)
+    tokens = max(_TYPICAL_TOKENS, texts.input_tokens)
+    speed = TYPICAL_CPU.rows_per_s * float(_TYPICAL_TOKENS / tokens)
+    option = _on_cpu(case, TYPICAL_CPU.model_copy(update={"rows_per_s": speed}), measured=False)
+    size = f" of {tokens:,.0f} tokens" if tokens > _TYPICAL_TOKENS else ""
+    said = f"assumed: {speed:,.3g} rows/s{size}, as others of its size"
+    why_not = _too_long(texts, _ENCODER_READS, answers=False)
+    return option.model_copy(update={"notes": (said, *option.notes), "why_not": why_not})
+
+
+def _too_long(mix: RequestMix, most: int, *, answers: bool = True) -> tuple[str, ...]:
+    """Say that too many requests are longer than what a model takes that was not measured here."""
+    long = sum(span.requests for span in mix.spans if _size(span, answers) > most * span.requests)
+    ratio = Decimal(long) / mix.requests
+    if ratio < _TOO_LONG_RATIO:
+        return ()
+    return (f"{ratio:.0%} of the requests are longer than the {most:,} tokens that such a model takes",)
+
+
+def _size(span: Span, answers: bool) -> Decimal:
+    return span.input + span.output if answers else span.input
 
 
 def cascades(case: Case, now: Option) -> Iterator[Way]:
@@ -86,16 +125,14 @@ def cascades(case: Case, now: Option) -> Iterator[Way]:
 
 def _on_cpu(case: Case, candidate: Measured, *, measured: bool) -> Option:
     machine = machine_for(candidate.tuned(), case.settings, case.when)
-    planned = fleet(case, Served(requests_per_s=machine.requests_per_s, speed=candidate.speed), case.mix)
+    speed, slower = candidate.speed, candidate.rows_per_s / float(machine.requests_per_s)
+    if speed is not None and slower > 1:
+        speed = speed.slowed(slower)
+    planned = fleet(case, Served(requests_per_s=machine.requests_per_s, speed=speed), case.mix)
     slowest = candidate.latency_p95_s
     if planned.latency_p95_s is not None:
         slowest = planned.latency_p95_s
     note = "not measured here" if slowest is None else f"95 % within {slowest:,.2g} s, {planned.latency_from}"
-    notes = (
-        machine.notes
-        if measured
-        else (f"assumed: {TYPICAL_CPU.rows_per_s:,.0f} rows/s, as others of its size",)
-    )
     running = _running(case, "cpu", machine.usd_per_month, planned)
     slow = running if measured else running.planned_for(Decimal("0.25"))
     return Option(
@@ -110,7 +147,7 @@ def _on_cpu(case: Case, candidate: Measured, *, measured: bool) -> Option:
         privacy="inside",
         lock_in="none: the weights are yours",
         risks=("it must be watched and tuned again when the traffic changes",),
-        notes=(*notes, *planned.notes, *_in_it(case, "cpu")),
+        notes=(*(machine.notes if measured else ()), *planned.notes, *_in_it(case, "cpu")),
         prices=(machine.line,),
         **money(case, running, high=slow),
     )
@@ -231,6 +268,7 @@ def _on_gpu(case: Case, gpu: Gpu) -> Iterator[Way]:
             lock_in="none: the weights are yours",
             risks=(*term.risks, "quality unknown until evaluated", "it must be watched and tuned again"),
             prices=term.lines,
+            why_not=_too_long(mix, _DECODER_READS),
             one_off=paid_once(case, "gpu", training=_gpu_training(case, gpu)),
             **_gpu_fields(case, gpu, "gpu", planned=planned.times(term.gpus), usd=term.usd_per_month),
         )
@@ -278,6 +316,7 @@ def shared(case: Case) -> Iterator[Way]:
         lock_in="none: the weights are yours",
         risks=("a peak of one task slows the others", "quality unknown until evaluated"),
         prices=(line,),
+        why_not=_too_long(mix, _DECODER_READS),
         one_off=paid_once(case, "shared gpu", training=_gpu_training(case, gpu)),
         **{**fields, "notes": (f"shares the machine with {others}; each pays by its work", *fields["notes"])},
     )
@@ -301,6 +340,7 @@ def few_shot(case: Case) -> Iterator[Way]:
         lock_in="none: the weights are open",
         risks=("quality unknown until evaluated, and mostly below a tuned model's",),
         prices=(line,),
+        why_not=_too_long(mix, _DECODER_READS),
         one_off=paid_once(case, "few-shot"),
         **{**fields, "notes": (longer, *fields["notes"])},
     )

@@ -7,7 +7,7 @@ used. Trap: the assumptions decide close cases, so look at the sensitivity befor
 from datetime import date
 from decimal import Decimal
 
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from offramp.prices import MAX_TOKENS_PER_REQUEST
 from offramp.types import Frozen
@@ -23,6 +23,8 @@ def exact(value: float) -> Decimal:
 
 class CostSettings(Frozen):
     """Section `[cost]`: the traffic to price, and your own prices where ours do not fit."""
+
+    model_config = ConfigDict(allow_inf_nan=False)
 
     requests_per_month: int | None = Field(default=None, gt=0, le=MAX_REQUESTS_PER_MONTH)
     """Requests per month; without it nothing can be priced per month."""
@@ -47,7 +49,7 @@ class CostSettings(Frozen):
     tuning_usd_per_hour: float = Field(default=0, ge=0)
     """Price of the machine that tunes; zero when it is your own."""
     one_off_usd: float = Field(default=0, ge=0)
-    """Other one-off costs of the switch: labelling, engineering."""
+    """Other one-off costs of the switch, besides the hours and labels that the comparison counts by itself."""
     horizon_months: int = Field(default=12, gt=0, le=120)
     """Months over which one-off costs must pay back."""
     as_of: date | None = None

@@ -82,6 +82,10 @@ class Incumbent(Frozen):
     """Vendor."""
     usd_per_1k_requests: Decimal | None = Field(default=None, gt=0)
     """Your own price, which goes before the model's list price."""
+    inside: bool = False
+    """The present model runs in the house; else a vendor sees the data, also where the price is your own."""
+    others: tuple[tuple[str, str | None], ...] = ()
+    """Further models that answer the task today, each with its vendor; when one is switched off, today cannot stay."""
 
     @classmethod
     def of(cls, settings: CostSettings) -> "Incumbent":

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from offramp import prices
 from offramp.cost.case import Case
 from offramp.cost.horizon import Running
-from offramp.cost.options import CACHE_MIN_TOKENS, FEWER_TOKENS, MORE_TOKENS, SECONDS_PER_MONTH
+from offramp.cost.options import CACHE_MIN_TOKENS, FEWER_TOKENS, MORE_TOKENS, SECONDS_PER_MONTH, offered
 from offramp.cost.requests import Bill, RequestMix, bill
 from offramp.cost.ways import OneOff, Option, money, paid_once, sold
 from offramp.errors import DataError, NotFoundError
@@ -24,6 +24,7 @@ CACHE_KEPT_S = 300
 Source: https://developers.openai.com/api/docs/guides/prompt-caching (5 to 10 minutes without use) and
 https://platform.claude.com/docs/en/build-with-claude/prompt-caching (5 minutes), as prices/rules.yml.
 """
+_MOST_WRITES = Decimal(SECONDS_PER_MONTH) / CACHE_KEPT_S
 ROWS_TO_TUNE = 1000
 """Rows that a tuning run is priced for where neither the rows on hand nor those needed are known; our assumption."""
 _REASONING = (
@@ -106,6 +107,7 @@ def _shorter(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
     fields = _api(
         case, model, case.incumbent.provider, mix=case.mix.longer(-case.prunable_tokens), ratio=ratio
     )
+    fields |= {"high": max(fields["high"], now.high), "running_high": now.running_high or now.running}
     return Option(
         key="prompt",
         name=name,
@@ -114,7 +116,7 @@ def _shorter(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
         **_as_today(case),
         lock_in="as today",
         risks=("the answers may get worse: evaluate the shorter prompt", _SWITCHED),
-        **{**fields, "high": max(fields["high"], now.high)},
+        **fields,
     )
 
 
@@ -123,8 +125,7 @@ def hit_ratio(case: Case) -> Decimal:
 
     Source: a prompt stays for `CACHE_KEPT_S` after each use, so it is written at most once in that time.
     """
-    writes = Decimal(SECONDS_PER_MONTH) / CACHE_KEPT_S
-    return max(Decimal(0), 1 - writes / case.requests)
+    return max(Decimal(0), 1 - _MOST_WRITES / case.requests)
 
 
 def _cached(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
@@ -143,13 +144,23 @@ def _cached(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
         return LeftOut(name=name, why=str(failure), unpriced=True)
     hits, shared = hit_ratio(case), Decimal(case.static_tokens)
     fields = _api(case, model, provider, mix=case.mix.caching(shared, hits), ratio=ratio)
-    best = bill(model, provider, mix=case.mix.caching(shared), when=case.when).usd / case.requests * ratio
-    fields |= money(case, fields["running"], low=Running(usd_per_request=best), high=now.running)
+    hit, miss = (
+        bill(model, provider, mix=case.mix.caching(shared, share), when=case.when).usd / case.requests * ratio
+        for share in (Decimal(1), Decimal(0))
+    )
+    best = Running(usd_per_request=hit)
+    running = best.model_copy(
+        update={"usd_per_write": max(miss - hit, Decimal(0)), "most_writes": _MOST_WRITES}
+    )
+    fields |= money(case, running, low=best, high=now.running)
     if fields["usd_per_month"] >= now.usd_per_month:
         return LeftOut(
             name=name, why="at this volume the cache costs as much as it saves, or is in use already"
         )
-    found = f"{float(hits):.0%} of the requests find the prompt in the cache at least, with one write in five minutes"
+    found = (
+        f"{float(hits):.0%} of the requests would find the prompt in the cache, if every request begins with the same "
+        "text and it is written once in five minutes"
+    )
     return Option(
         key="cache",
         name=name,
@@ -188,8 +199,14 @@ def _batched(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
 
 def cheaper(case: Case, now: Option) -> Iterator[Way]:
     """Yield the listed APIs that cost less than today's for these requests."""
-    for entry in prices.alternatives(case.when):
-        if entry.model == case.incumbent.model or sold(case, entry.model, entry.provider):
+    listed = offered(case.when)
+    if not listed:
+        why = f"none is known that was sold on {case.when.isoformat()}; add yours to `alternatives` of prices.yml"
+        yield LeftOut(name="a cheaper API", why=why, unpriced=True)
+    model = case.incumbent.model or ""
+    answers = (model, model.rpartition("/")[2])
+    for entry in listed:
+        if entry.model in answers or sold(case, entry.model, entry.provider):
             continue
         name = f"{entry.provider} {entry.model}"
         try:
@@ -319,9 +336,8 @@ def _api(
 def _as_today(case: Case) -> dict[str, Any]:
     known = case.latency_p95_s
     note = "not measured here" if known is None else f"95 % within {known:,.2g} s in the log"
-    vendor = case.incumbent.model is not None
     return {
         "latency_p95_s": known,
         "latency_note": note,
-        "privacy": "vendor" if vendor else "inside",
+        "privacy": "inside" if case.incumbent.inside else "vendor",
     }

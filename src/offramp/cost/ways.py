@@ -15,7 +15,7 @@ from offramp.cost.case import Case, Quality
 from offramp.cost.horizon import Running
 from offramp.cost.options import Basis
 from offramp.cost.settings import exact
-from offramp.prices import PriceLine
+from offramp.prices import PriceLine, Shutdown
 from offramp.types import Frozen
 
 Kind = Literal[
@@ -46,7 +46,7 @@ OWN = ("few-shot", "cpu", "gpu", "shared gpu", "cascade")
 class OneOff(Frozen):
     """Something paid once, at the switch."""
 
-    name: Literal["engineering", "labelling", "judge", "training"]
+    name: Literal["engineering", "labelling", "judge", "training", "other"]
     """What for."""
     usd: Decimal = Field(ge=0)
     """US dollars."""
@@ -73,6 +73,10 @@ class Option(Frozen):
     """What is paid once."""
     running: Running
     """How the running cost follows from the volume."""
+    running_low: Running | None = None
+    """The same at the lower end; `None` where there is no other."""
+    running_high: Running | None = None
+    """The same at the upper end; `None` where there is no other."""
     machines: int = 0
     """Machines at today's volume."""
     busy_ratio: float | None = None
@@ -99,6 +103,10 @@ class Option(Frozen):
     """Why it is not feasible; empty when it is."""
     saved_usd_per_month: Decimal = Decimal(0)
     """Today's running cost minus its own; negative when it costs more."""
+    saved_low_usd: Decimal = Decimal(0)
+    """Lower end of what is saved a month: both ways at the same volume, today's cheap and this one dear."""
+    saved_high_usd: Decimal = Decimal(0)
+    """Upper end of it."""
     payback_month: int | None = None
     """Month from whose end on it has cost no more than today's way; 0 is at once, `None` not within the horizon."""
     break_even_requests: int | None = None
@@ -138,6 +146,8 @@ def money(
         "low": min(usd, (low or running).usd(case.requests_low or case.requests)),
         "high": max(usd, (high or running).usd(case.requests_high or case.requests)),
         "running": running,
+        "running_low": low,
+        "running_high": high,
         "machines": machines,
         "busy_ratio": busy,
     }
@@ -165,6 +175,8 @@ def paid_once(case: Case, kind: Kind, *, training: OneOff | None = None) -> tupl
         found.append(OneOff(name="judge", usd=settings.judged_rows * each, how=how))
     if training is not None:
         found.append(training)
+    if settings.one_off_usd and kind in (*OWN, *TUNED):
+        found.append(OneOff(name="other", usd=exact(settings.one_off_usd), how="`one_off_usd` under [cost]"))
     return tuple(found)
 
 
@@ -197,8 +209,8 @@ def judged(case: Case, option: Option) -> Option:
         case.can_wait is False or target is not None or case.output_kind == "chat"
     ):
         found.append("its answers come hours later")
-    if option.kind in KEEPS_MODEL and (gone := _gone(case, case.incumbent.model, case.incumbent.provider)):
-        found.append(gone)
+    if option.kind in KEEPS_MODEL:
+        found += _switched_off(case)
     if option.kind in TUNED and case.rows_needed is not None and case.rows < case.rows_needed:
         found.append(f"{case.rows:,} rows are on hand and about {case.rows_needed:,} are needed")
     if option.quality == "not ready":
@@ -206,15 +218,26 @@ def judged(case: Case, option: Option) -> Option:
     return option.model_copy(update={"why_not": tuple(found)})
 
 
-def _gone(case: Case, model: str | None, provider: str | None) -> str:
+def _switched_off(case: Case) -> list[str]:
+    """Say which of today's models are switched off before the horizon ends."""
+    who = case.incumbent
+    names = [*([(who.model, who.provider)] if who.model else []), *who.others]
+    return [said for model, provider in dict.fromkeys(names) if (said := sold(case, model, provider))]
+
+
+def shutdown(model: str, provider: str | None) -> Shutdown | None:
+    """Return when a model is switched off, by its name in a log: `openai/gpt-4o` is OpenAI's gpt-4o.
+
+    A vendor's date does not hold for another vendor that serves the same model.
+    """
+    prefix, _, bare = model.rpartition("/")
+    return prices.shutdown(model, provider) or prices.shutdown(bare, provider or prefix.casefold() or None)
+
+
+def sold(case: Case, model: str, provider: str | None) -> str:
     """Say that a model is switched off before the horizon ends; empty when it is not."""
-    found = prices.shutdown(model, provider) if model else None
+    found = shutdown(model, provider)
     if found is None or (found.gone_on - case.when).days > case.settings.horizon_months * 365.25 / 12:
         return ""
     verb = "stopped" if found.gone_on <= case.when else "stops"
     return f"{model} {verb} answering on {found.gone_on.isoformat()}"
-
-
-def sold(case: Case, model: str, provider: str | None) -> str:
-    """Say that a model is switched off within the horizon, for ways that would move to it; empty when it is not."""
-    return _gone(case, model, provider)

@@ -377,6 +377,10 @@ def costs(pack: Pack) -> Iterator[Check]:
             other = f"not recomputed: the price book is {installed} here; install genai-prices {wanted}"
             yield Check(name="cost table", ok=None, asked=f"prices of genai-prices {wanted}", found=other)
             continue
+        if report.made_by.config.get("prices"):
+            own = "not recomputed: prices of the workspace's own folder were used"
+            yield Check(name="cost table", ok=None, asked="the installed price book", found=own)
+            continue
         wrong, note = recomputed_table(ws, report, texts=pack.texts)
         yield _outcome("cost table" + note, wrong, str(report.table["advice"])[:200], file=file)
 

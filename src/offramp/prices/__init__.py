@@ -11,7 +11,7 @@ tokens gives $95 for gpt-6-luna instead of $60, so `quote` prices one request an
 
 from datetime import date
 
-from offramp.prices.book import GENAI_HISTORY_STARTS, Book, in_use, load, using
+from offramp.prices.book import FOLDER, GENAI_HISTORY_STARTS, Book, in_use, load, using
 from offramp.prices.entries import (
     MAX_TOKENS_PER_REQUEST,
     MILLION,
@@ -34,6 +34,7 @@ from offramp.prices.freeze import Snapshot, snapshot, verify
 from offramp.prices.listing import Known, Listed, known, models
 
 __all__ = [
+    "FOLDER",
     "GENAI_HISTORY_STARTS",
     "MAX_TOKENS_PER_REQUEST",
     "MILLION",

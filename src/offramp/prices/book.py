@@ -33,6 +33,8 @@ Source: the 302 start-date constraints in its bundled data, counted 2026-11-21.
 """
 OVERLAY, API_TABLE = "prices.yml", "genai-prices.json"
 """The files that `load` reads from a folder: our lists, and API prices as `update` keeps them."""
+FOLDER = "prices"
+"""Where a workspace keeps that folder."""
 E = TypeVar("E", bound=e.Entry)
 
 KINDS: dict[str, tuple[str, type[e.Entry]]] = {
@@ -78,6 +80,16 @@ class Book:
             content = path.read_bytes()
         return parse_table(content, str(path))
 
+    @property
+    def digest(self) -> str:
+        """Hash of the files that lie over the carried tables; "" when none does."""
+        if self.folder is None:
+            return ""
+        files = [path for name in (OVERLAY, API_TABLE) if (path := self.folder / name).is_file()]
+        with boundary(ConfigError, f"reading prices from {str(self.folder)!r}"):
+            content = [(path.name, hashlib.sha256(path.read_bytes()).hexdigest()) for path in files]
+        return hashlib.sha256(json.dumps(content).encode()).hexdigest() if content else ""
+
     def instance(self, name: str) -> e.Instance:
         """Return the machine of that name.
 
@@ -116,14 +128,7 @@ class Book:
     ) -> e.Quote:
         """Price one request to an API on a day; see `offramp.prices.quote`."""
         notes = self._notes(model, provider, when)
-        past = next(
-            (
-                entry
-                for entry in self.all("history", e.TokenPrice)
-                if entry.name == model and provider in (None, entry.provider) and entry.holds(when)
-            ),
-            None,
-        )
+        past = self.past(model, provider, when)
         if past is not None and not batch:
             if tokens.cached or tokens.written_1h:
                 raise NotFoundError(
@@ -132,7 +137,7 @@ class Book:
                 )
             return past.quote(tokens).model_copy(update={"notes": notes})
         if when < GENAI_HISTORY_STARTS:
-            raise NotFoundError(self._too_early(model, when))
+            raise NotFoundError(self.too_early(model, when))
         if batch:
             vendor, entry = self.table.find(model, provider)
             rules = self.rules(vendor.id, entry.id)
@@ -141,6 +146,13 @@ class Book:
             found = self.table.quote(model, provider, tokens, when)
         return found.model_copy(update={"notes": (*notes, *found.notes)})
 
+    def past(self, model: str, provider: str | None, when: date) -> e.TokenPrice | None:
+        """Return our own price of a model on that day, which goes before the API table; `None` without one."""
+        for entry in self.all("history", e.TokenPrice):
+            if entry.name == model and provider in (None, entry.provider) and entry.holds(when):
+                return entry
+        return None
+
     def _notes(self, model: str, provider: str | None, when: date) -> tuple[str, ...]:
         gone = self.shutdown(model, provider)
         if gone is None:
@@ -148,7 +160,8 @@ class Book:
         verb = "was shut down" if gone.gone_on <= when else "will be shut down"
         return (f"`{model}` {verb} by its vendor on {gone.gone_on.isoformat()} ({gone.source})",)
 
-    def _too_early(self, model: str, when: date) -> str:
+    def too_early(self, model: str, when: date) -> str:
+        """Say why a model has no price on a day before the API table's history."""
         names = [
             entry.name
             for entry in self.all("history", e.TokenPrice)

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Any
 
 from offramp.prices.api import HOME, UNITS, change_dates, noon
-from offramp.prices.book import KINDS, Book, in_use
+from offramp.prices.book import GENAI_HISTORY_STARTS, KINDS, Book, in_use
 from offramp.prices.entries import Entry, Shutdown, TokenPrice, VendorRules
 from offramp.types import Frozen
 
@@ -69,7 +69,7 @@ def models(when: date, *, provider: str | None = None) -> tuple[Listed, ...]:
     book, found = in_use(), []
     for vendor in book.table.snapshot.providers:
         for entry in vendor.models if provider in (None, vendor.id) else ():
-            usd = _usd(entry.get_prices(noon(when)))
+            usd, _, _ = _on(book, (entry.id, vendor.id), entry, when)
             gone = book.shutdown(entry.id, vendor.id)
             found.append(
                 Listed(
@@ -91,36 +91,55 @@ def known(model: str, provider: str | None, when: date) -> Known:
     """
     book = in_use()
     vendor, entry = book.table.find(model, provider)
-    usd = _usd(entry.get_prices(noon(when)))
-    batch = _usd(entry.get_prices(noon(when), {"processing": "batch"}))
+    usd, batch, past = _on(book, (model, vendor.id), entry, when)
     missing = [UNITS[key] for key in ("input_mtok", "output_mtok") if not usd.get(UNITS[key])]
     problem = f"no price above zero per {' and per '.join(missing)}: give your own" if missing else ""
+    if not usd and when < GENAI_HISTORY_STARTS:
+        problem = book.too_early(model, when)
+    page = past.source if past else f"{(vendor.pricing_urls or [HOME])[0]} (via {book.table.version})"
     return Known(
         provider=vendor.id,
         model=entry.id,
         usd=usd,
-        batch_usd=batch if batch != usd else {},
+        batch_usd=batch,
         history=tuple(_history(book, model, vendor, entry)),
         shutdown=book.shutdown(model, vendor.id) or book.shutdown(entry.id, vendor.id),
         rules=book.rules(vendor.id, entry.id),
-        source=f"{(vendor.pricing_urls or [HOME])[0]} (via {book.table.version})",
+        source=page,
         problem=problem,
     )
+
+
+def _on(
+    book: Book, name: tuple[str, str], entry: Any, when: date
+) -> tuple[dict[str, Decimal], dict[str, Decimal], TokenPrice | None]:
+    """Return the prices that `quote` would use on a day, those of a batch, and the entry of our history they are of."""
+    past = book.past(*name, when)
+    # Of earlier days the table knows nothing; it would answer with a price of today.
+    dated = when >= GENAI_HISTORY_STARTS
+    usual = _usd(entry.get_prices(noon(when))) if dated else {}
+    batch = _usd(entry.get_prices(noon(when), {"processing": "batch"})) if dated else {}
+    batch = batch if batch != usual else {}
+    return (usual if past is None else {line.unit: line.usd for line in past.lines()}), batch, past
 
 
 def _history(book: Book, model: str, vendor: Any, entry: Any) -> Iterator[Period]:
     ours = [
         past for past in book.all("history", TokenPrice) if past.name == model and past.provider == vendor.id
     ]
-    for past in sorted(ours, key=lambda past: past.since or past.checked):
+    ours.sort(key=lambda past: past.since or past.checked)
+    for past in ours:
         yield Period(since=past.since, usd={line.unit: line.usd for line in past.lines()}, source=past.source)
+    if ours and ours[-1].until is None:
+        return
+    begins = ours[-1].until if ours else None
     url = (vendor.pricing_urls or [HOME])[0]
     if not isinstance(entry.prices, list):
-        yield Period(since=None, usd=_usd(entry.prices), source=url)
+        yield Period(since=begins, usd=_usd(entry.prices), source=url)
         return
-    before = _usd(entry.get_prices(noon(date.min)))
-    yield Period(since=None, usd=before, source=url)
-    for day in sorted(set(change_dates(entry))):
+    before = _usd(entry.get_prices(noon(begins or date.min)))
+    yield Period(since=begins, usd=before, source=url)
+    for day in sorted(day for day in set(change_dates(entry)) if begins is None or day > begins):
         usd = _usd(entry.get_prices(noon(day)))
         # A day on which only a batch price starts changes nothing here.
         if usd != before:

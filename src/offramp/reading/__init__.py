@@ -24,6 +24,7 @@ from offramp.ingest import logs
 from offramp.ingest.chat import is_chat
 from offramp.ingest.csv import open_csv
 from offramp.ingest.jsonl import json_items
+from offramp.ingest.logs import openai
 from offramp.ingest.logs.call import Item, decoded
 from offramp.ingest.parquet import open_parquet
 from offramp.ingest.source import BATCH_ROWS, Source
@@ -171,7 +172,10 @@ def _opened(path: Path) -> tuple[Source, Iterator[Item]]:
     whole = chain(head, items)
     if known is None:
         return source, whole
-    return source, logs.items_of(known, ((n, _opened_cells(i)) for n, i in whole) if table else whole, source)
+    calls = logs.items_of(known, ((n, _opened_cells(i)) for n, i in whole) if table else whole, source)
+    # A batch's answers do not say that they cost half.
+    tier = {"service_tier": "batch"} if known.name == openai.NAME else {}
+    return source, ((line, item | tier) for line, item in calls)
 
 
 def _records(source: Source) -> Iterator[Item]:

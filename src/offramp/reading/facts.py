@@ -26,6 +26,8 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "id": ("id", "call_id", "request_id", "trace_id"),
     "at": ("at", "time", "timestamp", "created", "created_at", "datetime", "date", "start_time", "starttime"),
     "model": ("model", "model_name", "model_id", "engine", "response_model"),
+    "response_model": ("response_model",),
+    "service_tier": ("service_tier",),
     "provider": ("provider", "vendor", "custom_llm_provider"),
     "system": ("system", "system_prompt", "instructions"),
     "user": ("prompt", "input", "question", "query", "user_message", "user_prompt", "text", "request"),
@@ -40,6 +42,12 @@ NAMES: Mapping[str, tuple[str, ...]] = {
         "generatedtokens",
     ),
     "cached_tokens": ("cached_tokens", "cached_input_tokens", "cache_read_input_tokens", "cache_read_tokens"),
+    "written_tokens": (
+        "written_tokens",
+        "cache_creation_input_tokens",
+        "cache_write_tokens",
+        "cache_creation_tokens",
+    ),
     "latency_s": (
         "latency_s",
         "latency",
@@ -67,7 +75,18 @@ NAMES: Mapping[str, tuple[str, ...]] = {
     "attempts": ("attempts", "num_attempts"),
 }
 """Names under which logs and tables keep each fact, the surest first; they are compared in lower case."""
-_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "attempts")
+_COUNTS = ("input_tokens", "output_tokens", "cached_tokens", "written_tokens", "attempts")
+_WORDS = (
+    "id",
+    "model",
+    "response_model",
+    "provider",
+    "service_tier",
+    "finish_reason",
+    "conversation",
+    "client",
+)
+_DOLLARS = ("$", "US$", "USD")
 
 
 def chat_row(item: Body) -> Body | str:
@@ -88,9 +107,16 @@ def chat_row(item: Body) -> Body | str:
     usage = response.get("usage") or item.get("usage")
     if row["cached_tokens"] is None:
         row["cached_tokens"] = _cached(usage)
+    if row["written_tokens"] is None:
+        row["written_tokens"] = _written(usage)
+    if isinstance(response.get("model"), str):
+        row["response_model"] = response["model"]
+    row["service_tier"] = row["service_tier"] or _tier(response) or _tier(usage)
     if row["input_tokens"] is not None and isinstance(usage, dict) and "input_tokens" in usage:
         # Anthropic counts what its cache read and wrote apart; here a prompt is the whole prompt.
-        row["input_tokens"] += sum(int(number_of(usage.get(key)) or 0) for key in _BESIDE)
+        row["input_tokens"] = _count(
+            row["input_tokens"] + sum(_count(usage.get(key)) or 0 for key in _BESIDE)
+        )
     timing = response.get("timing")
     if row["first_token_s"] is None and isinstance(timing, dict):
         row["first_token_s"] = number_of(timing.get("first_token_s"))
@@ -129,6 +155,8 @@ def captured_row(call: Call) -> Body:
         "input_tokens": call.input_tokens,
         "output_tokens": call.output_tokens,
         "cached_tokens": call.cached_tokens,
+        "written_tokens": _written(came.get("usage") if isinstance(came, dict) else None),
+        "service_tier": _tier(came),
         "latency_s": call.latency_s,
         "first_token_s": call.first_token_s,
         "cost": call.cost_usd,
@@ -149,7 +177,7 @@ def _facts(flat: Body) -> Body:
     """Pick up what is known about a call under whatever name."""
     lower = {str(key).lower(): value for key, value in flat.items() if value is not None and value != ""}
     row: Body = {}
-    for fact in ("id", "model", "provider", "finish_reason", "conversation", "client", "label", "currency"):
+    for fact in (*_WORDS, "label", "currency"):
         value = _first(lower, NAMES[fact])[1]
         row[fact] = None if value is None or isinstance(value, (dict, list)) else text_of(value)
     if row["id"] is None or "call_id" in lower:
@@ -160,15 +188,16 @@ def _facts(flat: Body) -> Body:
         number = number_of(value)
         row[fact] = None if number is None else number / 1000 if name.endswith("_ms") else number
     for fact in _COUNTS:
-        number = number_of(_first(lower, NAMES[fact])[1])
-        row[fact] = None if number is None else int(max(-_MOST, min(_MOST, number)))
+        row[fact] = _count(_first(lower, NAMES[fact])[1])
     if row["attempts"] is not None and not 0 < row["attempts"] < 1000:
         row["attempts"] = None
     name, value = _first(lower, NAMES["cost"])
     row["cost"] = number_of(value)
     if row["cost"] is not None and row["currency"] is None:
         row["currency"] = {"cost_eur": "EUR", "cost_gbp": "GBP"}.get(name, "USD")
-    row["currency"] = row["currency"].upper() if row["currency"] else None
+    row["currency"] = row["currency"].strip().upper() if row["currency"] else None
+    if row["currency"] in _DOLLARS:
+        row["currency"] = "USD"
     row["temperature"] = number_of(_first(lower, NAMES["temperature"])[1])
     return row
 
@@ -248,10 +277,31 @@ def _cached(usage: Any) -> int | None:
         return None
     for key in ("prompt_tokens_details", "input_tokens_details"):
         if isinstance(usage.get(key), dict):
-            number = number_of(usage[key].get("cached_tokens"))
-            return None if number is None else int(number)
-    number = number_of(usage.get("cache_read_input_tokens"))
-    return None if number is None else int(number)
+            return _count(usage[key].get("cached_tokens"))
+    return _count(usage.get("cache_read_input_tokens"))
+
+
+def _written(usage: Any) -> int | None:
+    """Return the part of the prompt that was written into the cache."""
+    if not isinstance(usage, dict):
+        return None
+    for key in ("prompt_tokens_details", "input_tokens_details"):
+        told = usage[key] if isinstance(usage.get(key), dict) else {}
+        if (number := _count(told.get("cache_write_tokens", told.get("cache_creation_tokens")))) is not None:
+            return number
+    return _count(usage.get("cache_creation_input_tokens"))
+
+
+def _tier(told: Any) -> str | None:
+    """Return what an answer says it was sold as, such as `flex` or `batch`."""
+    tier = told.get("service_tier") if isinstance(told, dict) else None
+    return tier if isinstance(tier, str) and tier else None
+
+
+def _count(value: Any) -> int | None:
+    """Return a count that fits the table; an absurd one stays so, for the look to flag."""
+    number = number_of(value)
+    return None if number is None else int(max(-_MOST, min(_MOST, number)))
 
 
 def _status(row: Body, told: Body, error: Any) -> Body:
