@@ -338,7 +338,9 @@ SCENARIOS = (
 @functools.cache
 def sight() -> Eyes:
     """Open the eyes once: they take seconds."""
-    return basis_of(Settings()).eyes
+    opened = basis_of(Settings()).open_eyes
+    assert opened is not None
+    return opened()
 
 
 def advised(scenario: Scenario) -> Advice:

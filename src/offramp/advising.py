@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import date
 from pathlib import Path
@@ -167,6 +167,8 @@ class Basis:
     """The workspace that asks, where it has a chosen model."""
     store: str | None = None
     """Database of the captured calls; `None`: the workspace's file."""
+    open_eyes: Callable[[], Eyes] | None = None
+    """Opens `eyes` once there are calls to look at, for that takes seconds."""
 
 
 def advise(
@@ -188,6 +190,8 @@ def advise(
     looked = checked(calls, moment.timestamp())
     if not looked.table.num_rows:
         raise DataError("advice was asked for; the log holds no calls; give a log of at least a few days")
+    if basis.open_eyes is not None:
+        basis = replace(basis, eyes=basis.open_eyes())
     found = find_tasks(looked.table, known=known.tasks, edits=known.edits, progress=progress)
     basis = _at_home(basis, found.tasks)
     groups = _rows_of(looked.table, found.member, len(found.tasks))
@@ -329,10 +333,15 @@ def _days(table: pa.Table) -> float:
 
 def basis_of(settings: Settings) -> Basis:
     """Return what advice rests on by the settings of a workspace, or of none."""
-    named = settings.provenance.policy
-    embedder = StaticEmbedder.load(cache=shared_folder(Path(tempfile.gettempdir())))
-    sight = eyes(terms=Path(named) if named else None, encode=lambda texts: embedder.encode(list(texts)))
-    return Basis(advise=settings.advise, cost=settings.cost, eyes=sight, store=settings.gateway.store)
+
+    def open_eyes() -> Eyes:
+        named = settings.provenance.policy
+        embedder = StaticEmbedder.load(cache=shared_folder(Path(tempfile.gettempdir())))
+        return eyes(terms=Path(named) if named else None, encode=lambda texts: embedder.encode(list(texts)))
+
+    return Basis(
+        advise=settings.advise, cost=settings.cost, store=settings.gateway.store, open_eyes=open_eyes
+    )
 
 
 def advise_on(
