@@ -552,3 +552,14 @@ def test_no_way_is_free_and_all_figures_agree(one):
         assert option.saved_low_usd <= option.saved_usd_per_month <= option.saved_high_usd
     for key in (found.best, found.options[-1].key):
         assert all(swing.npv_usd == found.option(key).npv_usd for swing in found.swings(key))
+
+
+def test_the_conclusion_names_what_is_proven_beside_what_would_save_most():
+    proven = Measured(
+        name="own", rung="encoder", rows_per_s=200, machine="x", cores=2, quality="ready", tuning_s=60
+    )
+    found = compare(case(candidates=(proven,)))
+
+    assert found.option(found.best).quality == "unknown"
+    assert "evaluate it first. Proven already is own on " in found.conclusion
+    assert "Proven already" not in compare(case(candidates=())).conclusion

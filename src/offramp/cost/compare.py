@@ -174,6 +174,13 @@ def _conclusion(now: Option, others: list[Option], best: Option, horizon: Horizo
             f"{best.name} saves most over {horizon.months} months: {_usd(best.npv_usd)} in today's money, "
             f"{_usd(best.usd_per_month)} a month instead of {_usd(now.usd_per_month)}{_once(best)}{sure}."
         )
+    proven = [one for one in others if one.quality == "ready" and one.feasible and one.npv_usd > 0]
+    if best.quality == "unknown" and proven:
+        most = max(proven, key=lambda one: one.npv_usd)
+        said.append(
+            f"Proven already is {most.name}: {_usd(most.npv_usd)} in today's money, {_usd(most.usd_per_month)} a month"
+            f"{_once(most)}."
+        )
     said.append(_own_gpu(now, others))
     if not now.feasible:
         said.append(f"Doing nothing is no way out: {'; '.join(now.why_not)}.")
