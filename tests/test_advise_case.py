@@ -1,10 +1,10 @@
 """From a profile to the case: who answers today, what it costs, and which calls are compared."""
 
-from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import pytest
 
+from advise_fixture import WHEN, call
 from offramp.advise.calls import table_of
 from offramp.advise.case import case_of
 from offramp.advise.profile import profile_of
@@ -13,25 +13,7 @@ from offramp.advise.trend import window_of
 from offramp.cost import Case, CostSettings, compare
 from offramp.errors import DataError, NotFoundError
 
-WHEN = date(2026, 11, 21)
-START = datetime(2026, 10, 5, tzinfo=UTC).timestamp()
 LLAMA = "meta-llama/Llama-3.3-70B-Instruct"
-
-
-def call(n, **more):
-    return {
-        "id": f"c{n:05}",
-        "at": START + n * 3600.0,
-        "model": "gpt-4o-mini",
-        "provider": "openai",
-        "user": f"question {n}",
-        "answer": "yes" if n % 2 else "no",
-        "turns": 1,
-        "prompt_chars": 4000,
-        "input_tokens": 1000,
-        "output_tokens": 1000,
-        "finish_reason": "stop",
-    } | more
 
 
 def case(rows, *, others=(), **cost) -> Case:

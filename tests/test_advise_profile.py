@@ -2,7 +2,6 @@
 
 import json
 import math
-from datetime import UTC, date, datetime
 from decimal import Decimal
 
 import numpy as np
@@ -10,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from advise_fixture import START, WHEN, call
 from offramp.advise.calls import checked, table_of
 from offramp.advise.profile import Eyes, Profile, profile_of
 from offramp.advise.settings import AdviseSettings
@@ -17,27 +17,8 @@ from offramp.advise.spending import arrivals_of
 from offramp.advise.trend import MONTH_DAYS, window_of
 from offramp.errors import DataError
 
-WHEN = date(2026, 11, 21)
-START = datetime(2026, 10, 5, tzinfo=UTC).timestamp()  # a Monday
 DAY = 86_400.0
 SETTINGS = AdviseSettings(latency_target_s=1.0)
-
-
-def call(n, **more):
-    return {
-        "id": f"c{n:05}",
-        "at": START + n * 3600.0,
-        "model": "gpt-4o-mini",
-        "provider": "openai",
-        "user": f"question {n}",
-        "answer": "yes" if n % 2 else "no",
-        "turns": 1,
-        "prompt_chars": 4000,
-        "input_tokens": 1000,
-        "output_tokens": 1000,
-        "latency_s": 0.5,
-        "finish_reason": "stop",
-    } | more
 
 
 def profile(rows, *, window=None, settings=SETTINGS, eyes=None, topics=None) -> Profile:

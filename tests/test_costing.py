@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from advise_fixture import spam
 from classical import WordEmbedder
 from offramp import advising, costing
 from offramp.advise.calls import table_of
@@ -126,21 +127,7 @@ def test_advice_in_a_workspace_knows_its_evaluation_and_its_measured_model(tmp_p
 
 
 def test_what_a_workspace_measured_reaches_the_advice_on_its_one_task(tmp_path):
-    calls = [
-        {
-            "id": str(number),
-            "at": 1_790_000_000.0 + 3600 * number,
-            "model": "gpt-6-luna",
-            "provider": "openai",
-            "system": "Answer with one word: is this message spam or not?",
-            "user": f"message {number} about a parcel",
-            "turns": 2,
-            "answer": ("spam", "not")[number % 2],
-            "input_tokens": 40,
-            "output_tokens": 1,
-        }
-        for number in range(300)
-    ]
+    calls = [spam(n, at=1_790_000_000.0 + 3600 * n, turns=2, input_tokens=40) for n in range(300)]
     fast = Measured(
         name="mine", rung="linear", rows_per_s=100, machine="a laptop", cores=2, escalation_ratio=0.1
     )

@@ -6,6 +6,7 @@ import sys
 from datetime import date
 from pathlib import Path
 
+from advise_fixture import spam
 from offramp import prices
 from offramp.advising import Basis, Known, advise_on
 from offramp.cost import CostSettings
@@ -18,21 +19,7 @@ shutdowns:
 
 
 def log(path: Path) -> Path:
-
-    lines = [
-        {
-            "id": str(number),
-            "time": 1_790_000_000 + 3600 * number,
-            "model": "gpt-6-luna",
-            "provider": "openai",
-            "system": "Answer with one word: is this message spam or not?",
-            "user": f"message {number} about a parcel",
-            "answer": ("spam", "not")[number % 2],
-            "input_tokens": 4000,
-            "output_tokens": 1,
-        }
-        for number in range(300)
-    ]
+    lines = [spam(n, time=1_790_000_000 + 3600 * n) for n in range(300)]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     return path
 

@@ -31,20 +31,25 @@ async def waits(batcher: Batcher[int, int], count: int) -> None:
         await asyncio.sleep(0)
 
 
+async def behind_a_call(batcher: Batcher[int, int], *numbers: int) -> list[asyncio.Task[int]]:
+    """Ask 0 and, once its call is under way, these, which then wait; returns all of them."""
+    tasks = [asyncio.create_task(batcher.ask(0))]
+    while not batcher.running:
+        await asyncio.sleep(0)
+    tasks += [asyncio.create_task(batcher.ask(i)) for i in numbers]
+    await waits(batcher, len(numbers))
+    return tasks
+
+
 def test_what_waits_while_the_model_is_busy_is_one_batch() -> None:
     async def main() -> None:
         held = Held()
         batcher = Batcher(held, max_batch=4)
-        first = asyncio.create_task(batcher.ask(0))
-        while not batcher.running:
-            await asyncio.sleep(0)
-        others = [asyncio.create_task(batcher.ask(i)) for i in range(1, 8)]
-        await waits(batcher, 7)
+        tasks = await behind_a_call(batcher, *range(1, 8))
 
         held.go.set()
 
-        assert await first == 0
-        assert await asyncio.gather(*others) == [2, 4, 6, 8, 10, 12, 14]
+        assert await asyncio.gather(*tasks) == [0, 2, 4, 6, 8, 10, 12, 14]
         assert held.batches == [[0], [1, 2, 3, 4], [5, 6, 7]]
         assert (batcher.batches, batcher.rows) == (3, 8)
         assert batcher.busy_s > 0
@@ -57,11 +62,7 @@ def test_a_full_queue_refuses_and_says_when_to_come_back() -> None:
     async def main() -> None:
         held = Held()
         batcher = Batcher(held, queue=2)
-        tasks = [asyncio.create_task(batcher.ask(0))]
-        while not batcher.running:
-            await asyncio.sleep(0)
-        tasks += [asyncio.create_task(batcher.ask(i)) for i in (1, 2)]
-        await waits(batcher, 2)
+        tasks = await behind_a_call(batcher, 1, 2)
 
         with pytest.raises(Refusal) as refused:
             await batcher.ask(3)
@@ -93,11 +94,7 @@ def test_who_hung_up_is_not_asked_for() -> None:
     async def main() -> None:
         held = Held()
         batcher = Batcher(held)
-        tasks = [asyncio.create_task(batcher.ask(0))]
-        while not batcher.running:
-            await asyncio.sleep(0)
-        tasks += [asyncio.create_task(batcher.ask(i)) for i in (1, 2)]
-        await waits(batcher, 2)
+        tasks = await behind_a_call(batcher, 1, 2)
         tasks[1].cancel()
         await asyncio.sleep(0)
 
@@ -129,13 +126,9 @@ def test_a_lone_client_never_waits_for_company() -> None:
 async def after_three_together(batcher: Batcher[int, int], held: Held) -> float:
     """Ask one, then two together, then one alone; returns how long the last waited for its answer."""
     held.go.clear()
-    first = asyncio.create_task(batcher.ask(0))
-    while not batcher.running:
-        await asyncio.sleep(0)
-    others = [asyncio.create_task(batcher.ask(i)) for i in (1, 2, 3)]
-    await waits(batcher, 3)
+    tasks = await behind_a_call(batcher, 1, 2, 3)
     held.go.set()
-    await asyncio.gather(first, *others)
+    await asyncio.gather(*tasks)
     began = asyncio.get_running_loop().time()
     assert await batcher.ask(4) == 8
     return asyncio.get_running_loop().time() - began

@@ -17,7 +17,6 @@ from offramp.cost.settings import CostSettings, exact
 from offramp.cost.usage import Incumbent, Tuned, Usage
 from offramp.errors import DataError, NotFoundError
 from offramp.prices import MILLION, PriceLine, Quote
-from offramp.prices.api import change_dates
 from offramp.types import Frozen
 
 HOURS_PER_MONTH = 730
@@ -170,32 +169,6 @@ def discounts(usage: Usage, incumbent: Incumbent, when: date) -> Iterator[CostOp
         notes = ("every request hits the cache; writing it costs extra; the upper end is without any hit",)
         option = _priced(f"{incumbent.name}, prompt cache", "discount", usage, quote=cached, notes=notes)
         yield option.model_copy(update={"high": max(option.high, usual * usage.requests_per_month)})
-
-
-def offered(when: date) -> tuple[prices.Alternative, ...]:
-    """Return the APIs worth naming beside today's on a day: the short list, as far as it was sold then.
-
-    A model was sold from the day on that it was read, or that its first dated price starts on. Before genai-prices'
-    history it is what our own history has.
-    """
-    book = prices.in_use()
-    if when < prices.GENAI_HISTORY_STARTS:
-        return tuple(
-            prices.Alternative(
-                provider=past.provider, model=past.name, source=past.source, checked=past.checked
-            )
-            for past in book.all("history", prices.TokenPrice)
-            if past.holds(when)
-        )
-
-    def since(entry: prices.Alternative) -> date:
-        try:
-            _, model = book.table.find(entry.model, entry.provider)
-        except NotFoundError:
-            return entry.checked
-        return min((entry.checked, *change_dates(model)))
-
-    return tuple(entry for entry in book.all("alternatives", prices.Alternative) if since(entry) <= when)
 
 
 def cheaper_apis(

@@ -18,7 +18,6 @@ from offramp.cost.options import (
     hosted_options,
     incumbent_option,
     machine_for,
-    offered,
     own_option,
     published_gpu,
 )
@@ -91,7 +90,7 @@ def cost_table(usage: Usage, *, incumbent: Incumbent, tuned: Tuned, settings: Co
     machine = machine_for(tuned, settings, when)
     own = own_option(usage, tuned, machine=machine, settings=settings)
     hosted = list(hosted_options(usage, tuned, when))
-    listed = tuple(entry for entry in offered(when) if entry.model != incumbent.model)
+    listed = tuple(entry for entry in prices.alternatives(when) if entry.model != incumbent.model)
     cheaper, unpriced = cheaper_apis(usage, today, when=when, listed=listed)
     if not hosted:
         unpriced.append(

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from offramp import prices
 from offramp.cost.case import Case
 from offramp.cost.horizon import Running
-from offramp.cost.options import CACHE_MIN_TOKENS, FEWER_TOKENS, MORE_TOKENS, SECONDS_PER_MONTH, offered
+from offramp.cost.options import CACHE_MIN_TOKENS, FEWER_TOKENS, MORE_TOKENS, SECONDS_PER_MONTH
 from offramp.cost.requests import Bill, RequestMix, bill
 from offramp.cost.ways import OneOff, Option, money, paid_once, sold
 from offramp.errors import DataError, NotFoundError
@@ -199,7 +199,7 @@ def _batched(case: Case, now: Option, model: str, ratio: Decimal) -> Way:
 
 def cheaper(case: Case, now: Option) -> Iterator[Way]:
     """Yield the listed APIs that cost less than today's for these requests."""
-    listed = offered(case.when)
+    listed = prices.alternatives(case.when)
     if not listed:
         why = f"none is known that was sold on {case.when.isoformat()}; add yours to `alternatives` of prices.yml"
         yield LeftOut(name="a cheaper API", why=why, unpriced=True)

@@ -110,8 +110,12 @@ def trainings(when: date) -> tuple[Training, ...]:
 
 
 def alternatives(when: date) -> tuple[Alternative, ...]:
-    """Return the short list of cheap APIs, those only that were known on that day."""
-    return tuple(entry for entry in in_use().all("alternatives", Alternative) if entry.checked <= when)
+    """Return the APIs worth naming beside today's on a day: the short list, as far as it was sold then.
+
+    A model was sold from the day on that it was read, or that its first dated price starts on. Before genai-prices'
+    history it is what our own history has.
+    """
+    return in_use().alternatives(when)
 
 
 def instance(name: str) -> Instance:

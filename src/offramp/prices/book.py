@@ -160,6 +160,26 @@ class Book:
         verb = "was shut down" if gone.gone_on <= when else "will be shut down"
         return (f"`{model}` {verb} by its vendor on {gone.gone_on.isoformat()} ({gone.source})",)
 
+    def alternatives(self, when: date) -> tuple[e.Alternative, ...]:
+        """Return the APIs worth naming beside today's that were sold on a day."""
+        if when < GENAI_HISTORY_STARTS:
+            return tuple(
+                e.Alternative(
+                    provider=past.provider, model=past.name, source=past.source, checked=past.checked
+                )
+                for past in self.all("history", e.TokenPrice)
+                if past.holds(when)
+            )
+
+        def since(entry: e.Alternative) -> date:
+            try:
+                _, model = self.table.find(entry.model, entry.provider)
+            except NotFoundError:
+                return entry.checked
+            return min((entry.checked, *change_dates(model)))
+
+        return tuple(entry for entry in self.all("alternatives", e.Alternative) if since(entry) <= when)
+
     def too_early(self, model: str, when: date) -> str:
         """Say why a model has no price on a day before the API table's history."""
         names = [
